@@ -78,12 +78,12 @@ func (r RefuseReason) String() string {
 
 // Codes of Refuse.
 const (
-	CodePolicy         = "policy"          // the peer's limits say no
-	CodeUnknownChannel = "unknown_channel" // the peer has no such channel
-	CodeInvalid        = "invalid"         // the request is malformed
-	CodeBusy           = "busy"            // try again later
-	CodeNotReady       = "not_ready"       // the peer is starting or can't see the chain
-	CodeFee            = "fee_too_low"     // the closing fee is below the peer's estimate
-	CodeLate           = "too_late"        // too near expiry for a close together
-	CodeInternal       = "internal"        // the peer failed; nothing was done
+	DenyPolicy         = "policy"          // the peer's limits say no
+	DenyUnknownChannel = "unknown_channel" // the peer has no such channel
+	DenyInvalid        = "invalid"         // the request is malformed
+	DenyBusy           = "busy"            // try again later
+	DenyNotReady       = "not_ready"       // the peer is starting or can't see the chain
+	DenyFee            = "fee_too_low"     // the closing fee is below the peer's estimate
+	DenyLate           = "too_late"        // too near expiry for a close together
+	DenyInternal       = "internal"        // the peer failed; nothing was done
 )

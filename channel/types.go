@@ -180,7 +180,7 @@ type AcceptAck struct {
 // Refuse answers a request that names a channel (or an Open by its future channel id).
 type Refuse struct {
 	Channel ID
-	Code    string // one of the Code* constants; unknown codes are shown as they are
+	Code    string // one of the Deny* constants; unknown codes are shown as they are
 	Text    string // at most MaxTextBytes, for people
 }
 
