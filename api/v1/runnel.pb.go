@@ -2135,7 +2135,10 @@ type PayResponse struct {
 	TotalMsat uint64              `protobuf:"varint,4,opt,name=total_msat,json=totalMsat,proto3" json:"total_msat,omitempty"`
 	Status    PaymentStatus_Value `protobuf:"varint,5,opt,name=status,proto3,enum=runnel.v1.PaymentStatus_Value" json:"status,omitempty"`
 	// Why the payee refused: policy, closed, blind or disk_full.
-	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What is to be said about a payment that is pending or refused. A payment that was not made at all
+	// (nothing was signed) is an error instead of a response.
+	Error         *PayError `protobuf:"bytes,7,opt,name=error,proto3" json:"error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2210,6 +2213,13 @@ func (x *PayResponse) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *PayResponse) GetError() *PayError {
+	if x != nil {
+		return x.Error
+	}
+	return nil
 }
 
 // PayStreamRequest is any number of payments at once: the more, the cheaper each.
@@ -2406,8 +2416,9 @@ type StreamResult struct {
 	TotalMsat  uint64                 `protobuf:"varint,5,opt,name=total_msat,json=totalMsat,proto3" json:"total_msat,omitempty"`
 	Status     PaymentStatus_Value    `protobuf:"varint,6,opt,name=status,proto3,enum=runnel.v1.PaymentStatus_Value" json:"status,omitempty"`
 	Reason     string                 `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
-	// Set when the payment was not made (nothing was signed), or when its fate is not known (code pending).
-	Error         *StreamError `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	// Set when the payment was not made (nothing was signed): then only tag, payment_id and amount_msat are
+	// set beside it. Also set, with code pending or payment_refused, when it is pending or refused.
+	Error         *PayError `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2491,15 +2502,15 @@ func (x *StreamResult) GetReason() string {
 	return ""
 }
 
-func (x *StreamResult) GetError() *StreamError {
+func (x *StreamResult) GetError() *PayError {
 	if x != nil {
 		return x.Error
 	}
 	return nil
 }
 
-// StreamError is what an error of Pay tells, for one payment of a stream.
-type StreamError struct {
+// PayError is an error about one payment.
+type PayError struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
 	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
@@ -2509,20 +2520,20 @@ type StreamError struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *StreamError) Reset() {
-	*x = StreamError{}
+func (x *PayError) Reset() {
+	*x = PayError{}
 	mi := &file_api_v1_runnel_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *StreamError) String() string {
+func (x *PayError) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*StreamError) ProtoMessage() {}
+func (*PayError) ProtoMessage() {}
 
-func (x *StreamError) ProtoReflect() protoreflect.Message {
+func (x *PayError) ProtoReflect() protoreflect.Message {
 	mi := &file_api_v1_runnel_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -2534,33 +2545,33 @@ func (x *StreamError) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use StreamError.ProtoReflect.Descriptor instead.
-func (*StreamError) Descriptor() ([]byte, []int) {
+// Deprecated: Use PayError.ProtoReflect.Descriptor instead.
+func (*PayError) Descriptor() ([]byte, []int) {
 	return file_api_v1_runnel_proto_rawDescGZIP(), []int{37}
 }
 
-func (x *StreamError) GetCode() string {
+func (x *PayError) GetCode() string {
 	if x != nil {
 		return x.Code
 	}
 	return ""
 }
 
-func (x *StreamError) GetMessage() string {
+func (x *PayError) GetMessage() string {
 	if x != nil {
 		return x.Message
 	}
 	return ""
 }
 
-func (x *StreamError) GetHint() string {
+func (x *PayError) GetHint() string {
 	if x != nil {
 		return x.Hint
 	}
 	return ""
 }
 
-func (x *StreamError) GetRetryable() bool {
+func (x *PayError) GetRetryable() bool {
 	if x != nil {
 		return x.Retryable
 	}
@@ -3147,7 +3158,7 @@ const file_api_v1_runnel_proto_rawDesc = "" +
 	"\n" +
 	"payment_id\x18\x04 \x01(\tR\tpaymentId\x12\x1d\n" +
 	"\n" +
-	"timeout_ms\x18\x05 \x01(\x04R\ttimeoutMs\"\xdb\x01\n" +
+	"timeout_ms\x18\x05 \x01(\x04R\ttimeoutMs\"\x86\x02\n" +
 	"\vPayResponse\x12\x1d\n" +
 	"\n" +
 	"payment_id\x18\x01 \x01(\tR\tpaymentId\x12\x1d\n" +
@@ -3158,7 +3169,8 @@ const file_api_v1_runnel_proto_rawDesc = "" +
 	"\n" +
 	"total_msat\x18\x04 \x01(\x04R\ttotalMsat\x126\n" +
 	"\x06status\x18\x05 \x01(\x0e2\x1e.runnel.v1.PaymentStatus.ValueR\x06status\x12\x16\n" +
-	"\x06reason\x18\x06 \x01(\tR\x06reason\"`\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12)\n" +
+	"\x05error\x18\a \x01(\v2\x13.runnel.v1.PayErrorR\x05error\"`\n" +
 	"\x10PayStreamRequest\x12\x16\n" +
 	"\x06target\x18\x01 \x01(\tR\x06target\x124\n" +
 	"\bpayments\x18\x02 \x03(\v2\x18.runnel.v1.StreamPaymentR\bpayments\"\x8b\x01\n" +
@@ -3173,7 +3185,7 @@ const file_api_v1_runnel_proto_rawDesc = "" +
 	"\x11PayStreamResponse\x12\x1d\n" +
 	"\n" +
 	"channel_id\x18\x01 \x01(\tR\tchannelId\x121\n" +
-	"\aresults\x18\x02 \x03(\v2\x17.runnel.v1.StreamResultR\aresults\"\x9c\x02\n" +
+	"\aresults\x18\x02 \x03(\v2\x17.runnel.v1.StreamResultR\aresults\"\x99\x02\n" +
 	"\fStreamResult\x12\x10\n" +
 	"\x03tag\x18\x01 \x01(\x04R\x03tag\x12\x1d\n" +
 	"\n" +
@@ -3185,9 +3197,9 @@ const file_api_v1_runnel_proto_rawDesc = "" +
 	"\n" +
 	"total_msat\x18\x05 \x01(\x04R\ttotalMsat\x126\n" +
 	"\x06status\x18\x06 \x01(\x0e2\x1e.runnel.v1.PaymentStatus.ValueR\x06status\x12\x16\n" +
-	"\x06reason\x18\a \x01(\tR\x06reason\x12,\n" +
-	"\x05error\x18\b \x01(\v2\x16.runnel.v1.StreamErrorR\x05error\"m\n" +
-	"\vStreamError\x12\x12\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12)\n" +
+	"\x05error\x18\b \x01(\v2\x13.runnel.v1.PayErrorR\x05error\"j\n" +
+	"\bPayError\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x12\n" +
 	"\x04hint\x18\x03 \x01(\tR\x04hint\x12\x1c\n" +
@@ -3312,7 +3324,7 @@ var file_api_v1_runnel_proto_goTypes = []any{
 	(*StreamPayment)(nil),            // 35: runnel.v1.StreamPayment
 	(*PayStreamResponse)(nil),        // 36: runnel.v1.PayStreamResponse
 	(*StreamResult)(nil),             // 37: runnel.v1.StreamResult
-	(*StreamError)(nil),              // 38: runnel.v1.StreamError
+	(*PayError)(nil),                 // 38: runnel.v1.PayError
 	(*ListPaymentsRequest)(nil),      // 39: runnel.v1.ListPaymentsRequest
 	(*ListPaymentsResponse)(nil),     // 40: runnel.v1.ListPaymentsResponse
 	(*Payment)(nil),                  // 41: runnel.v1.Payment
@@ -3326,54 +3338,55 @@ var file_api_v1_runnel_proto_depIdxs = []int32{
 	22, // 3: runnel.v1.ListTransactionsResponse.transactions:type_name -> runnel.v1.WalletTransaction
 	28, // 4: runnel.v1.ListChannelsResponse.channels:type_name -> runnel.v1.Channel
 	0,  // 5: runnel.v1.PayResponse.status:type_name -> runnel.v1.PaymentStatus.Value
-	35, // 6: runnel.v1.PayStreamRequest.payments:type_name -> runnel.v1.StreamPayment
-	37, // 7: runnel.v1.PayStreamResponse.results:type_name -> runnel.v1.StreamResult
-	0,  // 8: runnel.v1.StreamResult.status:type_name -> runnel.v1.PaymentStatus.Value
-	38, // 9: runnel.v1.StreamResult.error:type_name -> runnel.v1.StreamError
-	41, // 10: runnel.v1.ListPaymentsResponse.payments:type_name -> runnel.v1.Payment
-	0,  // 11: runnel.v1.Payment.status:type_name -> runnel.v1.PaymentStatus.Value
-	41, // 12: runnel.v1.Event.payment:type_name -> runnel.v1.Payment
-	2,  // 13: runnel.v1.NodeService.GetStatus:input_type -> runnel.v1.GetStatusRequest
-	4,  // 14: runnel.v1.NodeService.Stop:input_type -> runnel.v1.StopRequest
-	6,  // 15: runnel.v1.NodeService.Connect:input_type -> runnel.v1.ConnectRequest
-	8,  // 16: runnel.v1.NodeService.Disconnect:input_type -> runnel.v1.DisconnectRequest
-	10, // 17: runnel.v1.NodeService.ListPeers:input_type -> runnel.v1.ListPeersRequest
-	13, // 18: runnel.v1.WalletService.NewAddress:input_type -> runnel.v1.NewAddressRequest
-	15, // 19: runnel.v1.WalletService.GetBalance:input_type -> runnel.v1.GetBalanceRequest
-	17, // 20: runnel.v1.WalletService.Send:input_type -> runnel.v1.SendRequest
-	18, // 21: runnel.v1.WalletService.Bump:input_type -> runnel.v1.BumpRequest
-	20, // 22: runnel.v1.WalletService.ListTransactions:input_type -> runnel.v1.ListTransactionsRequest
-	23, // 23: runnel.v1.ChannelService.Open:input_type -> runnel.v1.OpenChannelRequest
-	25, // 24: runnel.v1.ChannelService.List:input_type -> runnel.v1.ListChannelsRequest
-	27, // 25: runnel.v1.ChannelService.Get:input_type -> runnel.v1.GetChannelRequest
-	29, // 26: runnel.v1.ChannelService.Close:input_type -> runnel.v1.CloseChannelRequest
-	32, // 27: runnel.v1.PaymentService.Pay:input_type -> runnel.v1.PayRequest
-	34, // 28: runnel.v1.PaymentService.PayStream:input_type -> runnel.v1.PayStreamRequest
-	39, // 29: runnel.v1.PaymentService.List:input_type -> runnel.v1.ListPaymentsRequest
-	42, // 30: runnel.v1.EventService.Watch:input_type -> runnel.v1.WatchRequest
-	3,  // 31: runnel.v1.NodeService.GetStatus:output_type -> runnel.v1.GetStatusResponse
-	5,  // 32: runnel.v1.NodeService.Stop:output_type -> runnel.v1.StopResponse
-	7,  // 33: runnel.v1.NodeService.Connect:output_type -> runnel.v1.ConnectResponse
-	9,  // 34: runnel.v1.NodeService.Disconnect:output_type -> runnel.v1.DisconnectResponse
-	11, // 35: runnel.v1.NodeService.ListPeers:output_type -> runnel.v1.ListPeersResponse
-	14, // 36: runnel.v1.WalletService.NewAddress:output_type -> runnel.v1.NewAddressResponse
-	16, // 37: runnel.v1.WalletService.GetBalance:output_type -> runnel.v1.Balance
-	19, // 38: runnel.v1.WalletService.Send:output_type -> runnel.v1.SentResponse
-	19, // 39: runnel.v1.WalletService.Bump:output_type -> runnel.v1.SentResponse
-	21, // 40: runnel.v1.WalletService.ListTransactions:output_type -> runnel.v1.ListTransactionsResponse
-	24, // 41: runnel.v1.ChannelService.Open:output_type -> runnel.v1.OpenChannelResponse
-	26, // 42: runnel.v1.ChannelService.List:output_type -> runnel.v1.ListChannelsResponse
-	28, // 43: runnel.v1.ChannelService.Get:output_type -> runnel.v1.Channel
-	30, // 44: runnel.v1.ChannelService.Close:output_type -> runnel.v1.CloseChannelResponse
-	33, // 45: runnel.v1.PaymentService.Pay:output_type -> runnel.v1.PayResponse
-	36, // 46: runnel.v1.PaymentService.PayStream:output_type -> runnel.v1.PayStreamResponse
-	40, // 47: runnel.v1.PaymentService.List:output_type -> runnel.v1.ListPaymentsResponse
-	43, // 48: runnel.v1.EventService.Watch:output_type -> runnel.v1.Event
-	31, // [31:49] is the sub-list for method output_type
-	13, // [13:31] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	38, // 6: runnel.v1.PayResponse.error:type_name -> runnel.v1.PayError
+	35, // 7: runnel.v1.PayStreamRequest.payments:type_name -> runnel.v1.StreamPayment
+	37, // 8: runnel.v1.PayStreamResponse.results:type_name -> runnel.v1.StreamResult
+	0,  // 9: runnel.v1.StreamResult.status:type_name -> runnel.v1.PaymentStatus.Value
+	38, // 10: runnel.v1.StreamResult.error:type_name -> runnel.v1.PayError
+	41, // 11: runnel.v1.ListPaymentsResponse.payments:type_name -> runnel.v1.Payment
+	0,  // 12: runnel.v1.Payment.status:type_name -> runnel.v1.PaymentStatus.Value
+	41, // 13: runnel.v1.Event.payment:type_name -> runnel.v1.Payment
+	2,  // 14: runnel.v1.NodeService.GetStatus:input_type -> runnel.v1.GetStatusRequest
+	4,  // 15: runnel.v1.NodeService.Stop:input_type -> runnel.v1.StopRequest
+	6,  // 16: runnel.v1.NodeService.Connect:input_type -> runnel.v1.ConnectRequest
+	8,  // 17: runnel.v1.NodeService.Disconnect:input_type -> runnel.v1.DisconnectRequest
+	10, // 18: runnel.v1.NodeService.ListPeers:input_type -> runnel.v1.ListPeersRequest
+	13, // 19: runnel.v1.WalletService.NewAddress:input_type -> runnel.v1.NewAddressRequest
+	15, // 20: runnel.v1.WalletService.GetBalance:input_type -> runnel.v1.GetBalanceRequest
+	17, // 21: runnel.v1.WalletService.Send:input_type -> runnel.v1.SendRequest
+	18, // 22: runnel.v1.WalletService.Bump:input_type -> runnel.v1.BumpRequest
+	20, // 23: runnel.v1.WalletService.ListTransactions:input_type -> runnel.v1.ListTransactionsRequest
+	23, // 24: runnel.v1.ChannelService.Open:input_type -> runnel.v1.OpenChannelRequest
+	25, // 25: runnel.v1.ChannelService.List:input_type -> runnel.v1.ListChannelsRequest
+	27, // 26: runnel.v1.ChannelService.Get:input_type -> runnel.v1.GetChannelRequest
+	29, // 27: runnel.v1.ChannelService.Close:input_type -> runnel.v1.CloseChannelRequest
+	32, // 28: runnel.v1.PaymentService.Pay:input_type -> runnel.v1.PayRequest
+	34, // 29: runnel.v1.PaymentService.PayStream:input_type -> runnel.v1.PayStreamRequest
+	39, // 30: runnel.v1.PaymentService.List:input_type -> runnel.v1.ListPaymentsRequest
+	42, // 31: runnel.v1.EventService.Watch:input_type -> runnel.v1.WatchRequest
+	3,  // 32: runnel.v1.NodeService.GetStatus:output_type -> runnel.v1.GetStatusResponse
+	5,  // 33: runnel.v1.NodeService.Stop:output_type -> runnel.v1.StopResponse
+	7,  // 34: runnel.v1.NodeService.Connect:output_type -> runnel.v1.ConnectResponse
+	9,  // 35: runnel.v1.NodeService.Disconnect:output_type -> runnel.v1.DisconnectResponse
+	11, // 36: runnel.v1.NodeService.ListPeers:output_type -> runnel.v1.ListPeersResponse
+	14, // 37: runnel.v1.WalletService.NewAddress:output_type -> runnel.v1.NewAddressResponse
+	16, // 38: runnel.v1.WalletService.GetBalance:output_type -> runnel.v1.Balance
+	19, // 39: runnel.v1.WalletService.Send:output_type -> runnel.v1.SentResponse
+	19, // 40: runnel.v1.WalletService.Bump:output_type -> runnel.v1.SentResponse
+	21, // 41: runnel.v1.WalletService.ListTransactions:output_type -> runnel.v1.ListTransactionsResponse
+	24, // 42: runnel.v1.ChannelService.Open:output_type -> runnel.v1.OpenChannelResponse
+	26, // 43: runnel.v1.ChannelService.List:output_type -> runnel.v1.ListChannelsResponse
+	28, // 44: runnel.v1.ChannelService.Get:output_type -> runnel.v1.Channel
+	30, // 45: runnel.v1.ChannelService.Close:output_type -> runnel.v1.CloseChannelResponse
+	33, // 46: runnel.v1.PaymentService.Pay:output_type -> runnel.v1.PayResponse
+	36, // 47: runnel.v1.PaymentService.PayStream:output_type -> runnel.v1.PayStreamResponse
+	40, // 48: runnel.v1.PaymentService.List:output_type -> runnel.v1.ListPaymentsResponse
+	43, // 49: runnel.v1.EventService.Watch:output_type -> runnel.v1.Event
+	32, // [32:50] is the sub-list for method output_type
+	14, // [14:32] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_api_v1_runnel_proto_init() }
