@@ -55,12 +55,13 @@ type Heights struct {
 	PayerStop  uint32 // before stop: the payer signs no more, so that it never races the payee
 	Escalate   uint32 // before expiry: settlement fees rise steeply
 	CloseStop  uint32 // before the earliest expiry: no close together is signed any more
+	Abandon    uint32 // after the open: a peer's funding that is not in the chain by then is not waited for
 	MinLife    uint32 // the shortest life that a peer is offered
 	MaxLife    uint32 // the longest: deposits must not be locked for years by a typing error
 }
 
 // RealHeights are for networks with a block in ten minutes; TestHeights for simnet and regtest.
 var (
-	RealHeights = Heights{Life: 4032, LifeRandom: 288, Stop: 288, PayerStop: 6, Escalate: 144, CloseStop: 432, MinLife: 720, MaxLife: 52_560}
-	TestHeights = Heights{Life: 144, LifeRandom: 12, Stop: 24, PayerStop: 2, Escalate: 12, CloseStop: 36, MinLife: 48, MaxLife: 52_560}
+	RealHeights = Heights{Life: 4032, LifeRandom: 288, Stop: 288, PayerStop: 6, Escalate: 144, CloseStop: 432, Abandon: 432, MinLife: 720, MaxLife: 52_560}
+	TestHeights = Heights{Life: 144, LifeRandom: 12, Stop: 24, PayerStop: 2, Escalate: 12, CloseStop: 36, Abandon: 72, MinLife: 48, MaxLife: 52_560}
 )

@@ -156,6 +156,8 @@ type Open struct {
 	Tip         uint32
 	MaxUnacked  Msat
 	Window      uint32
+
+	Confirmations uint32 // that the opener asks of the peer's lane
 }
 
 // Accept answers Open. The peer's terms are binding as soon as it was sent.

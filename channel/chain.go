@@ -1,0 +1,179 @@
+package channel
+
+// What the chain shows, and what it asks for at each height (protocol.md 7 and 8).
+
+// due is all that is to be done at the present height. It is safe to call at any time.
+func (s *State) due() []Effect {
+	if s.Phase.Final() {
+		return nil
+	}
+	effects := s.dueFunding()
+	effects = append(effects, s.dueStop()...)
+	if s.Phase == PhaseClosing {
+		effects = append(effects, s.dueClose()...)
+	}
+	if s.Phase == PhaseClosing || s.Phase == PhaseSettling {
+		effects = append(effects, s.dueExit()...)
+		effects = append(effects, s.dueClosed()...)
+	}
+	return effects
+}
+
+// dueStop moves to settling when a lane's time is over.
+func (s *State) dueStop() []Effect {
+	if s.Phase == PhaseSettling || s.Phase.Final() {
+		return nil
+	}
+	in := s.In.Total > 0 && s.Tip >= s.Terms.StopHeight(s.Terms.In)
+	out := s.Terms.Out.Exists() && s.Tip >= s.Terms.Out.Expiry
+	if out && s.Phase == PhaseAgreed && s.unfunded() {
+		return s.move(PhaseAbandoned)
+	}
+	if in || out {
+		return s.move(PhaseSettling)
+	}
+	return nil
+}
+
+// dueExit settles, refunds and sweeps what is ours.
+func (s *State) dueExit() (effects []Effect) {
+	if s.Phase == PhaseSettling && s.CanSettle() {
+		effects = append(effects, Settle{})
+	}
+	if s.CanRefund() {
+		effects = append(effects, Refund{})
+	}
+	return effects
+}
+
+// CanSettle reports whether there is something for us on the lane that pays us.
+func (s *State) CanSettle() bool {
+	_, ok := s.InFunding.Claim()
+	return ok && s.InFunding.Spend == nil && s.In.Total > 0
+}
+
+// CanRefund reports whether something of the own lane can be had back alone at this height.
+func (s *State) CanRefund() bool {
+	f := &s.OutFunding
+	if f.Spend == nil {
+		return len(f.Seen) > 0 && s.Tip >= s.Terms.Out.Expiry && s.Phase == PhaseSettling
+	}
+	return f.Spend.Kind == SpentSettled && f.Spend.RefundValue >= DustSat && f.Spend.Swept == 0 && s.Tip >= f.Spend.Height
+}
+
+func (s *State) dueClosed() []Effect {
+	if !s.laneDone(true) || !s.laneDone(false) {
+		return nil
+	}
+	effects := s.resolve()
+	return append(effects, s.move(PhaseClosed)...)
+}
+
+func (s *State) deep(height uint32) bool { return height > 0 && s.Tip+1 >= height+DeepConfirmations }
+
+// laneDone reports whether nothing of a lane can concern us any more.
+func (s *State) laneDone(out bool) bool {
+	f, terms := s.lane(out)
+	if !terms.Exists() {
+		return true
+	}
+	if f.Spend == nil {
+		if out {
+			return f.Tx == nil && len(f.Seen) == 0
+		}
+		return len(f.Seen) == 0 || s.Phase == PhaseSettling && s.In.Total == 0
+	}
+	if !s.deep(f.Spend.Height) {
+		return false
+	}
+	return !out || f.Spend.Kind != SpentSettled || f.Spend.RefundValue < DustSat || s.deep(f.Spend.Swept)
+}
+
+// resolve tells the fate of payments that never got an answer, now that the chain proved what was taken.
+func (s *State) resolve() (effects []Effect) {
+	for _, f := range s.Unacked {
+		var refused []Refusal
+		if !s.wasTaken(f) {
+			refused = refuseAll([]*Frame{f}, RefusedClosed)
+		}
+		effects = append(effects, Answered{Frame: f, Refused: refused})
+	}
+	s.Unacked = nil
+	s.Out.Acked = s.Out.NextSeq
+	return append(effects, Save{})
+}
+
+func (s *State) wasTaken(f *Frame) bool {
+	sp := s.OutFunding.Spend
+	switch {
+	case sp == nil || sp.Kind == SpentRefunded:
+		return false
+	case sp.Kind == SpentSettled:
+		return f.Total <= sp.Total
+	default:
+		return s.Closing.Peers != nil && f.NextSeq() <= s.Closing.Peers.In.NextSeq
+	}
+}
+
+func (s *State) spendSeen(e SpendSeen) []Effect {
+	f, _ := s.lane(e.Out)
+	if f.Spend != nil && f.Spend.TxID == e.Spend.TxID && f.Spend.Height == e.Spend.Height {
+		return nil
+	}
+	sp := e.Spend
+	f.Spend = &sp
+	effects := []Effect{Save{Cold: true}}
+	switch {
+	case sp.Kind != SpentTogether:
+		effects = append(effects, s.move(PhaseSettling)...)
+	case s.Phase != PhaseClosing:
+		s.Closing.At = s.Tip
+		effects = append(effects, s.move(PhaseClosing)...)
+	}
+	if e.Out && sp.Kind == SpentSettled && sp.Total > s.Out.Total {
+		effects = append(effects, Alert{Text: "the peer settled more than our record says that we signed: our record is too old"})
+	}
+	return append(effects, s.due()...)
+}
+
+func (s *State) sweepSeen(e SweepSeen) []Effect {
+	if s.OutFunding.Spend == nil || s.OutFunding.Spend.Swept == e.Height {
+		return nil
+	}
+	s.OutFunding.Spend.Swept = e.Height
+	return append([]Effect{Save{Cold: true}}, s.due()...)
+}
+
+func (s *State) reorganised(e Reorganised) []Effect {
+	changed := false
+	for _, f := range []*Funding{&s.OutFunding, &s.InFunding} {
+		kept := f.Seen[:0]
+		for _, o := range f.Seen {
+			if o.Height < e.Height {
+				kept = append(kept, o)
+			}
+		}
+		changed = changed || len(kept) != len(f.Seen)
+		f.Seen = kept
+		if f.Spend != nil && f.Spend.Swept >= e.Height {
+			f.Spend.Swept, changed = 0, true
+		}
+		if f.Spend != nil && f.Spend.Height >= e.Height {
+			f.Spend, changed = nil, true
+		}
+	}
+	if e.Height > 0 && s.Tip >= e.Height {
+		s.Tip = e.Height - 1
+	}
+	if !changed {
+		return nil
+	}
+	return append([]Effect{Save{Cold: true}}, s.due()...)
+}
+
+func (s *State) exitBuilt(e ExitBuilt) []Effect {
+	f, _ := s.lane(e.Out)
+	tx := e.Tx
+	f.Exit = &tx
+	return []Effect{Save{Cold: true}, Publish{Tx: tx}}
+}

@@ -1,0 +1,164 @@
+package channel
+
+import "bytes"
+
+// Closing together and alone (protocol.md 6 and 7).
+
+func (s *State) closeTogether(e CloseTogether) ([]Effect, error) {
+	s.payout = false
+	switch {
+	case s.Phase == PhaseClosing:
+		s.Closing.Initiator = s.Closing.Initiator || e.Initiator
+		effects := []Effect{Save{Cold: true}}
+		if s.Closing.Mine != nil {
+			effects = append(effects, Send{s.Closing.Mine})
+		}
+		return append(effects, s.offer()...), nil
+	case s.Phase == PhaseAgreed && s.unfunded() && s.OutFunding.Claimed == (Outpoint{}):
+		return append(s.move(PhaseAbandoned), Send{&Refuse{Channel: s.Terms.ID, Code: DenyUnknownChannel, Text: "given up before funding"}}), nil
+	case !s.Phase.CanMove(PhaseClosing):
+		return nil, fail(KindForbidden, "the channel is %s already", s.Phase)
+	case len(e.Payout) == 0 || len(e.Payout) > MaxPayoutScript:
+		return nil, fail(KindInvalid, "the payout script has %d bytes", len(e.Payout))
+	case s.signing != nil || s.checking != nil:
+		return nil, fail(KindForbidden, "a payment is being signed or checked")
+	}
+	s.Closing.At, s.Closing.Initiator = s.Tip, e.Initiator
+	s.Closing.Mine = &Stop{Channel: s.Terms.ID, In: s.report(), Payout: e.Payout}
+	effects := append(s.move(PhaseClosing), Send{s.Closing.Mine})
+	return append(effects, s.offer()...), nil
+}
+
+func (s *State) stopped(m *Stop) ([]Effect, error) {
+	if m.Channel != s.Terms.ID || len(m.Payout) == 0 || len(m.Payout) > MaxPayoutScript {
+		return nil, fail(KindInvalid, "a malformed stop")
+	}
+	if s.Phase.Final() || s.Phase == PhaseSettling {
+		return nil, nil
+	}
+	if s.Terms.Out.Exists() && (m.In.Spent > m.In.Total || m.In.Total > s.Out.Total || m.In.NextSeq > s.Out.NextSeq) {
+		return []Effect{Misbehaved{Text: "the peer's stop claims more than we signed"}}, nil
+	}
+	if p := s.Closing.Peers; p != nil && (p.In.Spent != m.In.Spent || p.In.Total != m.In.Total || !bytes.Equal(p.Payout, m.Payout)) {
+		return []Effect{Misbehaved{Text: "the peer changed its stop"}}, nil
+	}
+	if s.Closing.Peers == nil {
+		s.Closing.Peers = m
+	}
+	effects := []Effect{Save{Cold: true}}
+	if s.Phase == PhaseClosing {
+		return append(effects, s.offer()...), nil
+	}
+	if !s.payout {
+		s.payout = true
+		effects = append(effects, AskPayout{})
+	}
+	return effects, nil
+}
+
+// offer starts an attempt when both sides have stopped.
+func (s *State) offer() []Effect {
+	if !s.CanCloseTogether() {
+		return nil
+	}
+	return []Effect{OfferClose{}}
+}
+
+// CanCloseTogether reports whether a closing transaction may be signed now.
+func (s *State) CanCloseTogether() bool {
+	return s.Phase == PhaseClosing && s.Closing.Mine != nil && s.Closing.Peers != nil && s.Closing.Tx == nil &&
+		s.Tip < sub(s.earliestExpiry(), s.Terms.Heights.CloseStop)
+}
+
+func (s *State) earliestExpiry() uint32 {
+	e := s.Terms.Out.Expiry
+	if !s.Terms.Out.Exists() || s.Terms.In.Exists() && s.Terms.In.Expiry < e {
+		e = s.Terms.In.Expiry
+	}
+	return e
+}
+
+// Payouts is what a close together pays each side before the fee: deposits plus or minus what was spent,
+// each lane rounded up to whole satoshis in favour of its payee. Lanes that were never funded count as
+// nothing.
+func (s *State) Payouts() (self, peer Sat, err error) {
+	if s.Closing.Mine == nil || s.Closing.Peers == nil {
+		return 0, 0, fail(KindForbidden, "both sides must have stopped")
+	}
+	if o, ok := s.OutFunding.Claim(); ok {
+		f := s.Closing.Peers.In.Spent.SatCeil()
+		if f > o.Value {
+			return 0, 0, fail(KindBadVoucher, "spent is more than the deposit")
+		}
+		self, peer = o.Value-f, f
+	}
+	if o, ok := s.InFunding.Claim(); ok {
+		f := s.Closing.Mine.In.Spent.SatCeil()
+		if f > o.Value {
+			return 0, 0, fail(KindBadVoucher, "spent is more than the deposit")
+		}
+		self, peer = self+f, peer+o.Value-f
+	}
+	return self, peer, nil
+}
+
+func (s *State) closeMessage(m Message) ([]Effect, error) {
+	if s.Phase != PhaseClosing || s.Closing.Tx != nil {
+		return nil, nil
+	}
+	if _, done := m.(*CloseDone); !done && !s.CanCloseTogether() {
+		return []Effect{Send{&Refuse{Channel: s.Terms.ID, Code: DenyLate, Text: "no close together can be signed now"}}}, nil
+	}
+	return []Effect{AnswerClose{Msg: m}}, nil
+}
+
+func (s *State) closeBuilt(e CloseBuilt) ([]Effect, error) {
+	if s.Phase != PhaseClosing {
+		return nil, fail(KindForbidden, "the channel is %s", s.Phase)
+	}
+	if s.Closing.Tx != nil {
+		return nil, nil
+	}
+	tx := e.Tx
+	s.Closing.Tx = &tx
+	return []Effect{Save{Cold: true}, Publish{Tx: tx}}, nil
+}
+
+func (s *State) closeAlone() ([]Effect, error) {
+	if s.Phase == PhaseAgreed && s.unfunded() && s.OutFunding.Claimed == (Outpoint{}) {
+		return s.move(PhaseAbandoned), nil
+	}
+	if s.Phase != PhaseSettling && !s.Phase.CanMove(PhaseSettling) {
+		return nil, fail(KindForbidden, "the channel is %s already", s.Phase)
+	}
+	return append(s.move(PhaseSettling), s.due()...), nil
+}
+
+// dueClose publishes the close again until it is in a block, and stops waiting for one.
+func (s *State) dueClose() []Effect {
+	if s.OutFunding.Spend != nil || s.InFunding.Spend != nil {
+		return nil
+	}
+	if s.Closing.Tx != nil {
+		return []Effect{Publish{Tx: *s.Closing.Tx}}
+	}
+	if s.Tip >= s.Closing.At+CloseTimeout {
+		return s.move(PhaseSettling)
+	}
+	return s.offer()
+}
+
+// refused handles a Refuse that names the channel.
+func (s *State) refused(m *Refuse) []Effect {
+	if m.Code != DenyUnknownChannel {
+		return []Effect{Alert{Text: "the peer refused: " + m.Code + ": " + m.Text}}
+	}
+	s.Synced = false
+	if s.Phase == PhaseAgreed && s.unfunded() && s.OutFunding.Claimed == (Outpoint{}) {
+		return s.move(PhaseAbandoned)
+	}
+	if s.Phase == PhaseClosing || s.Phase == PhaseSettling {
+		return nil // it has closed already; the chain tells
+	}
+	return []Effect{Alert{Text: "the peer does not know this channel any more: " + m.Text + "; close it with --force"}}
+}

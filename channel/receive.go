@@ -1,0 +1,172 @@
+package channel
+
+import "slices"
+
+// The payee's side of a lane (protocol.md 4).
+
+// CanReceive says why the lane that pays us takes nothing now, or nil.
+func (s *State) CanReceive() error {
+	switch {
+	case !s.Terms.In.Exists():
+		return fail(KindNotOpen, "this channel has no lane in this direction")
+	case s.Phase != PhaseOpen:
+		return fail(KindNotOpen, "the channel is %s", s.Phase)
+	case s.In.Frozen != NotFrozen:
+		return fail(KindNotOpen, "the lane is frozen: %s", s.In.Frozen)
+	case !s.InFunding.Ready:
+		return fail(KindNotOpen, "the peer's funding is not confirmed")
+	case s.Tip >= s.Terms.StopHeight(s.Terms.In):
+		return fail(KindExpiring, "the lane stopped at block %d", s.Terms.StopHeight(s.Terms.In))
+	}
+	return nil
+}
+
+func (s *State) frames(frames []*Frame) ([]Effect, error) {
+	if s.checking != nil {
+		return nil, fail(KindForbidden, "a verification is running")
+	}
+	if s.Phase.Final() || s.Phase == PhaseClosing || s.Phase == PhaseSettling {
+		return nil, nil // the stop that we sent says what was taken; the rest is the payer's again
+	}
+	if err := s.CanReceive(); err != nil && KindOf(err) != KindExpiring {
+		return nil, err
+	}
+	var effects []Effect
+	next, spent, total := s.In.NextSeq, s.In.Spent, s.In.Total
+	for _, f := range frames {
+		if f.Lane != s.Terms.In.ID() {
+			return nil, fail(KindInvalid, "a frame for another lane")
+		}
+		sum, err := f.sum()
+		if err != nil {
+			return nil, err
+		}
+		if f.NextSeq() <= next { // also what this very batch holds already: the store knows it by then
+			if f.FirstSeq < s.In.NextSeq {
+				effects = append(effects, FindFrame{Frame: f})
+			}
+			continue
+		}
+		if f.FirstSeq != next {
+			effects = append(effects, s.askAgain()...)
+			break
+		}
+		if err := s.fitsVoucher(f, spent, sum, total); err != nil {
+			effects = append(effects, Misbehaved{Text: err.Error()})
+			break
+		}
+		next, spent, total = f.NextSeq(), spent+sum, f.Total
+		s.checking = append(s.checking, f)
+	}
+	return append(effects, s.verify()...), nil
+}
+
+func (f *Frame) sum() (sum Msat, err error) {
+	if len(f.Payments) == 0 || len(f.Payments) > MaxFramePayments {
+		return 0, fail(KindInvalid, "a frame of %d payments", len(f.Payments))
+	}
+	if f.FirstSeq == 0 || f.FirstSeq+uint64(len(f.Payments)) < f.FirstSeq {
+		return 0, fail(KindInvalid, "sequence number %d", f.FirstSeq)
+	}
+	for _, p := range f.Payments {
+		if err := CheckPayment(p); err != nil {
+			return 0, err
+		}
+		sum += p.Amount // 1,024 times all money fits
+	}
+	return sum, nil
+}
+
+func (s *State) fitsVoucher(f *Frame, spent, sum, total Msat) error {
+	switch {
+	case f.Total > s.Terms.In.Capacity():
+		return fail(KindBadVoucher, "a voucher over %d msat is above the lane's %d", f.Total, s.Terms.In.Capacity())
+	case f.Total < total:
+		return fail(KindBadVoucher, "a voucher over %d msat is below the newest over %d", f.Total, total)
+	case sum > f.Total || spent > f.Total-sum:
+		return fail(KindBadVoucher, "a voucher over %d msat does not cover the payments up to %d", f.Total, spent+sum)
+	}
+	return nil
+}
+
+// verify asks for the check of the newest waiting voucher: it covers the older ones.
+func (s *State) verify() []Effect {
+	if len(s.checking) == 0 {
+		s.checking = nil
+		return nil
+	}
+	f := s.checking[len(s.checking)-1]
+	known := f.Total == s.In.Total && f.Signature == s.In.Voucher && f.Total > 0
+	return []Effect{Verify{Total: f.Total, Signature: f.Signature, Frames: s.checking, Known: known}}
+}
+
+func (s *State) verified(e Verified) ([]Effect, error) {
+	if s.checking == nil {
+		return nil, fail(KindForbidden, "no verification is running")
+	}
+	if !e.OK {
+		bad := s.checking[len(s.checking)-1]
+		s.checking = slices.Clip(s.checking[:len(s.checking)-1])
+		return append(s.verify(), Misbehaved{Text: fail(KindBadVoucher, "the signature over %d msat is wrong", bad.Total).Error()}), nil
+	}
+	frames, refused := s.checking, e.Refused
+	s.checking = nil
+	if s.CanReceive() != nil {
+		refused = refuseAll(frames, RefusedClosed)
+	}
+	return s.take(frames, refused), nil
+}
+
+func (s *State) take(frames []*Frame, refused []Refusal) []Effect {
+	var effects []Effect
+	all := refused
+	for _, f := range frames {
+		before := refused
+		s.In.Hash, s.In.Spent, refused = f.apply(s.In.Hash, s.In.Spent, refused)
+		mine := before[:len(before)-len(refused)]
+		s.In.Total, s.In.Voucher, s.In.NextSeq = f.Total, f.Signature, f.NextSeq()
+		ack := &Ack{Lane: f.Lane, NextSeq: s.In.NextSeq, Total: s.In.Total, Spent: s.In.Spent, Refused: mine, Hash: s.In.Hash}
+		effects = append(effects, SaveFrame{Frame: f, Ack: ack}, Took{Frame: f, Refused: mine})
+	}
+	s.In.Acked = s.In.NextSeq
+	s.asked = 0
+	ack := &Ack{Lane: s.Terms.In.ID(), NextSeq: s.In.NextSeq, Total: s.In.Total, Spent: s.In.Spent,
+		Refused: all[:len(all)-len(refused)], Hash: s.In.Hash}
+	return append(effects, Save{}, Send{ack})
+}
+
+func refuseAll(frames []*Frame, r RefuseReason) (refused []Refusal) {
+	for _, f := range frames {
+		for i := range f.Payments {
+			refused = append(refused, Refusal{Seq: f.FirstSeq + uint64(i), Reason: r})
+		}
+	}
+	return refused
+}
+
+// askAgain tells the payer what we have, once for each gap.
+func (s *State) askAgain() []Effect {
+	if s.asked == s.In.NextSeq {
+		return nil
+	}
+	s.asked = s.In.NextSeq
+	return []Effect{Send{s.resync()}}
+}
+
+// found answers a repeated frame with its stored result, and freezes the lane if it was altered.
+func (s *State) found(e FrameFound) ([]Effect, error) {
+	if e.Stored == nil || e.Ack == nil || !e.Got.equal(e.Stored) {
+		if s.In.Frozen != NotFrozen {
+			return nil, nil
+		}
+		s.In.Frozen = FrozenAltered
+		return []Effect{Save{}, Misbehaved{Text: "sequence number " + itoa(e.Got.FirstSeq) + " came again with other content"},
+			Alert{Text: "no more payments on the lane that pays us: " + FrozenAltered.String()}}, nil
+	}
+	return []Effect{Send{e.Ack}}, nil
+}
+
+func (f *Frame) equal(g *Frame) bool {
+	return f.Lane == g.Lane && f.FirstSeq == g.FirstSeq && f.Total == g.Total && f.Signature == g.Signature &&
+		slices.Equal(f.Payments, g.Payments)
+}

@@ -1,0 +1,90 @@
+package channel
+
+// Every connection begins with a resync of each channel, before anything is signed (protocol.md 4).
+
+func (s *State) report() LaneReport {
+	if !s.Terms.In.Exists() {
+		return LaneReport{}
+	}
+	return LaneReport{NextSeq: s.In.NextSeq, Total: s.In.Total, Spent: s.In.Spent, Signature: s.In.Voucher, Hash: s.In.Hash}
+}
+
+func (s *State) resync() *Resync {
+	return &Resync{Channel: s.Terms.ID, Phase: s.Phase, In: s.report(), Funding: s.OutFunding.Claimed,
+		Ready: s.InFunding.Ready, Acked: s.Out.Acked}
+}
+
+func (s *State) connected() []Effect {
+	s.Synced, s.asked = false, 0
+	if s.Phase.Final() {
+		return nil
+	}
+	effects := []Effect{Send{s.resync()}}
+	if s.Phase == PhaseClosing && s.Closing.Mine != nil {
+		effects = append(effects, Send{s.Closing.Mine})
+	}
+	return effects
+}
+
+func (s *State) resynced(r *Resync) ([]Effect, error) {
+	if r.Channel != s.Terms.ID {
+		return nil, fail(KindInvalid, "a resync of another channel")
+	}
+	if s.Phase.Final() {
+		return []Effect{Send{&Refuse{Channel: s.Terms.ID, Code: DenyUnknownChannel, Text: "the channel is " + s.Phase.String()}}}, nil
+	}
+	effects := s.resyncIn(r)
+	if !s.Terms.Out.Exists() {
+		s.Synced = true
+		return append(effects, s.offer()...), nil
+	}
+	if r.Ready {
+		more, _ := s.peerReady(s.Terms.Out.ID())
+		effects = append(effects, more...)
+	}
+	switch {
+	case r.In.NextSeq > s.Out.NextSeq || r.In.Total > s.Out.Total:
+		return append(effects, CheckProof{Report: r.In}), nil
+	case r.In.NextSeq < s.Out.Acked || r.In.Spent < s.Out.Spent:
+		s.Synced = true
+		return append(effects, s.freezeOut(FrozenRegress)...), nil
+	}
+	s.Synced = true
+	if s.Phase == PhaseOpen {
+		for _, f := range s.Unacked {
+			effects = append(effects, Send{f})
+		}
+	}
+	return append(effects, s.offer()...), nil
+}
+
+func (s *State) resyncIn(r *Resync) (effects []Effect) {
+	if !s.Terms.In.Exists() {
+		return nil
+	}
+	if r.Funding != (Outpoint{}) {
+		effects, _ = s.claim(s.Terms.In.ID(), r.Funding)
+	}
+	if r.Acked > s.In.NextSeq && s.In.Frozen == NotFrozen {
+		s.In.Frozen = FrozenUnproven
+		effects = append(effects, Save{}, Alert{Text: "the peer holds answers of ours that we do not know: our record is too old; " +
+			"restore the newest backup, then close the channel"})
+		effects = append(effects, s.move(PhaseRecovering)...)
+	}
+	return effects
+}
+
+// proven adopts a voucher of our own that is newer than our record: an old backup was restored. Never
+// again does this channel sign one.
+func (s *State) proven(e ProofChecked) ([]Effect, error) {
+	r := e.Report
+	if !e.OK || r.Total <= s.Out.Total || r.Spent > r.Total || r.NextSeq < s.Out.NextSeq {
+		return []Effect{Misbehaved{Text: "the peer claims payments that we never made"}}, nil
+	}
+	s.Out.Total, s.Out.Voucher, s.Out.Spent, s.Out.Hash = r.Total, r.Signature, r.Spent, r.Hash
+	s.Out.NextSeq, s.Out.Acked = r.NextSeq, r.NextSeq
+	s.Out.Frozen = FrozenUnproven
+	s.Synced = true
+	effects := []Effect{Save{Cold: true}, Alert{Text: "the peer holds a newer voucher of ours: our record is too old; the channel can only be closed"}}
+	return append(effects, s.move(PhaseRecovering)...), nil
+}

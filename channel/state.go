@@ -1,0 +1,189 @@
+package channel
+
+// Terms are what two peers agreed at open. They never change.
+type Terms struct {
+	ID      ID
+	Nonce   [16]byte
+	Self    PeerID
+	Peer    PeerID
+	Opener  bool // we asked for the channel
+	Out     LaneTerms
+	In      LaneTerms
+	OutKey  uint32 // index of our payer and refund keys; only passed on
+	InKey   uint32 // index of our payee key; only passed on
+	Heights Heights
+	// MaxUnacked and Window bound what a payer can lose to a payee that takes and does not serve.
+	MaxUnacked Msat
+	Window     uint32
+	OutConfs   uint32 // confirmations that the peer asks of the lane we pay on
+	InConfs    uint32 // that we ask of the lane that pays us
+	External   bool   // the own lane is funded by some other wallet
+	OpenedAt   uint32 // height at which the terms were agreed
+}
+
+// FreezeReason says why a lane takes no more payments although its channel is open. Only a close ends it.
+type FreezeReason uint8
+
+const (
+	NotFrozen      FreezeReason = iota
+	FrozenAltered               // a used sequence number came with other content
+	FrozenHash                  // the two books differ
+	FrozenRegress               // the payee forgot payments that it had acknowledged
+	FrozenUnproven              // our own record is older than the peer's
+)
+
+var freezeNames = [...]string{"", "a used sequence number came with other content", "the two books differ",
+	"the peer forgot acknowledged payments", "our record is older than the peer's"}
+
+func (r FreezeReason) String() string {
+	if int(r) < len(freezeNames) {
+		return freezeNames[r]
+	}
+	return "frozen"
+}
+
+// Lane is the part of a lane that changes with every payment. It has a fixed size so that the hot path
+// stores it without thinking.
+type Lane struct {
+	Total   Msat
+	Spent   Msat
+	NextSeq uint64    // payer: of the next payment; payee: expected next
+	Acked   uint64    // payer: first sequence number without an answer; payee: equals NextSeq
+	Voucher Signature // over Total
+	Hash    [32]byte  // lane hash of all answered payments
+	Frozen  FreezeReason
+}
+
+// Credit is what was vouchered and not spent.
+func (l *Lane) Credit() Msat { return l.Total - l.Spent }
+
+// Output is a confirmed output at a lane's funding script.
+type Output struct {
+	Outpoint Outpoint
+	Value    Sat
+	Height   uint32
+}
+
+// SpendKind says how a funding output was spent.
+type SpendKind uint8
+
+const (
+	SpentTogether SpendKind = iota // key path: both sides signed
+	SpentSettled                   // by the payee alone
+	SpentRefunded                  // by the payer after expiry
+)
+
+// Spend is a confirmed spend of the funding output.
+type Spend struct {
+	TxID        [32]byte
+	Height      uint32
+	Kind        SpendKind
+	Total       Msat // of SpentSettled
+	RefundIndex uint32
+	RefundValue Sat    // of SpentSettled: what went back to the payer's refund script
+	Swept       uint32 // height at which the payer's refund output was spent; 0: not
+}
+
+// OwnTx is a transaction of ours that must confirm. It is kept and published again until deep.
+type OwnTx struct {
+	TxID   [32]byte
+	Raw    []byte
+	Rate   uint64 // sat per 1000 vB
+	Fee    Sat
+	Height uint32 // tip when it was made
+}
+
+// Funding is what is known of a lane on the chain.
+type Funding struct {
+	Claimed Outpoint // the output that the vouchers spend, as the payer says
+	Seen    []Output // confirmed outputs at the script, at most maxSeen
+	Ready   bool     // payee: takes vouchers. payer: the payee said so
+	Tx      *OwnTx   // payer: the funding transaction
+	Spend   *Spend
+	Exit    *OwnTx // payee: the settlement. payer: the refund, or the sweep of a settlement's refund output
+}
+
+const maxSeen = 8
+
+// Claim returns the confirmed output that the vouchers spend.
+func (f *Funding) Claim() (Output, bool) {
+	for _, o := range f.Seen {
+		if o.Outpoint == f.Claimed && f.Claimed != (Outpoint{}) {
+			return o, true
+		}
+	}
+	return Output{}, false
+}
+
+// Closing is what is known of a close together.
+type Closing struct {
+	At        uint32 // height at which closing began
+	Initiator bool   // our owner asked
+	Mine      *Stop
+	Peers     *Stop
+	Tx        *OwnTx // complete
+}
+
+// State is one side of a channel. It is a value: Step never changes the one it was given.
+type State struct {
+	Terms      Terms
+	Phase      Phase
+	Out, In    Lane // hot, stored with every payment
+	OutFunding Funding
+	InFunding  Funding
+	Closing    Closing
+
+	// The rest is not stored: it is known again after a start from the store (Unacked), the chain
+	// (Tip) and the peer (Synced).
+	Tip      uint32
+	Unacked  []*Frame // own frames without an answer, oldest first
+	Synced   bool     // resync on the living connection is done
+	signing  *Frame
+	checking []*Frame
+	funding  bool // a funding transaction is being built
+	fresh    bool // agreed in this run of the program
+	asked    uint64
+	payout   bool // asked for a payout script
+}
+
+// New is a channel whose terms were just agreed.
+func New(t Terms) State {
+	return State{Terms: t, Phase: PhaseAgreed, Out: Lane{NextSeq: 1, Acked: 1}, In: Lane{NextSeq: 1, Acked: 1}, Tip: t.OpenedAt, fresh: true}
+}
+
+// UnackedSum is what own unanswered payments add up to.
+func (s *State) UnackedSum() (sum Msat) {
+	for _, f := range s.Unacked {
+		for _, p := range f.Payments {
+			sum += p.Amount
+		}
+	}
+	return sum
+}
+
+// Spendable is what can be paid on the own lane: capacity minus all that was or may be spent.
+func (s *State) Spendable() Msat {
+	used := s.Out.Spent + s.UnackedSum()
+	if c := s.Terms.Out.Capacity(); c > used {
+		return c - used
+	}
+	return 0
+}
+
+// Receivable is what the peer can still pay us.
+func (s *State) Receivable() Msat {
+	if c := s.Terms.In.Capacity(); c > s.In.Spent {
+		return c - s.In.Spent
+	}
+	return 0
+}
+
+// StopHeight is the height of the lane's stop: no vouchers from here, settlement starts.
+func (t *Terms) StopHeight(l LaneTerms) uint32 { return sub(l.Expiry, t.Heights.Stop) }
+
+func sub(a, b uint32) uint32 {
+	if a < b {
+		return 0
+	}
+	return a - b
+}

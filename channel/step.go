@@ -1,0 +1,115 @@
+package channel
+
+import "strconv"
+
+// Step carries a channel through one event. On an error the state is the one that was given and there
+// are no effects. The effects are valid only together with the returned state.
+func Step(s State, e Input) (State, []Effect, error) {
+	next := s
+	effects, err := next.step(e)
+	if err != nil {
+		return s, nil, err
+	}
+	return next, effects, nil
+}
+
+func (s *State) step(e Input) ([]Effect, error) {
+	switch e := e.(type) {
+	case Pay:
+		return s.pay(e)
+	case Signed:
+		return s.signed(e)
+	case FramesReceived:
+		return s.frames(e.Frames)
+	case Verified:
+		return s.verified(e)
+	case FrameFound:
+		return s.found(e)
+	case ProofChecked:
+		return s.proven(e)
+	case Received:
+		return s.received(e.Msg)
+	case Connected:
+		return s.connected(), nil
+	case Disconnected:
+		s.Synced = false
+		return nil, nil
+	}
+	return s.slow(e)
+}
+
+// slow handles what happens a few times in a channel's life. Its states share no memory with the
+// caller's, so that they can be changed in place.
+func (s *State) slow(e Input) ([]Effect, error) {
+	s.own()
+	switch e := e.(type) {
+	case FundingBuilt:
+		return s.fundingBuilt(e)
+	case FundingFailed:
+		return s.fundingFailed(), nil
+	case CloseTogether:
+		return s.closeTogether(e)
+	case CloseAlone:
+		return s.closeAlone()
+	case CloseBuilt:
+		return s.closeBuilt(e)
+	case ExitBuilt:
+		return s.exitBuilt(e), nil
+	case Height:
+		s.Tip = e.Tip
+		return s.due(), nil
+	case OutputSeen:
+		return s.outputSeen(e), nil
+	case SpendSeen:
+		return s.spendSeen(e), nil
+	case SweepSeen:
+		return s.sweepSeen(e), nil
+	case Reorganised:
+		return s.reorganised(e), nil
+	}
+	return nil, fail(KindInvalid, "unknown event %T", e)
+}
+
+func (s *State) received(m Message) ([]Effect, error) {
+	if a, ok := m.(*Ack); ok {
+		return s.ack(a)
+	}
+	s.own()
+	switch m := m.(type) {
+	case *Resync:
+		return s.resynced(m)
+	case *Funded:
+		return s.claim(m.Lane, m.Funding)
+	case *Ready:
+		return s.peerReady(m.Lane)
+	case *Stop:
+		return s.stopped(m)
+	case *CloseOffer, *CloseSign, *CloseDone:
+		return s.closeMessage(m)
+	case *Refuse:
+		return s.refused(m), nil
+	}
+	return nil, fail(KindInvalid, "a %T does not belong to a channel", m)
+}
+
+// own makes the slices and pointers that the slow events change this state's own.
+func (s *State) own() {
+	for _, f := range []*Funding{&s.OutFunding, &s.InFunding} {
+		f.Seen = append([]Output(nil), f.Seen...)
+		if f.Spend != nil {
+			c := *f.Spend
+			f.Spend = &c
+		}
+	}
+}
+
+// move takes an edge of the phase table and reports it.
+func (s *State) move(to Phase) []Effect {
+	if s.Phase == to || !s.Phase.CanMove(to) {
+		return nil
+	}
+	s.Phase = to
+	return []Effect{Save{Cold: true}, Moved{To: to}}
+}
+
+func itoa(n uint64) string { return strconv.FormatUint(n, 10) }

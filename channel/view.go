@@ -1,0 +1,80 @@
+package channel
+
+import "encoding/hex"
+
+// TxIDString is a transaction id as people and block explorers write it: bytes reversed.
+func TxIDString(id [32]byte) string {
+	if id == ([32]byte{}) {
+		return ""
+	}
+	for i, j := 0, 31; i < j; i, j = i+1, j-1 {
+		id[i], id[j] = id[j], id[i]
+	}
+	return hex.EncodeToString(id[:])
+}
+
+// Info is the channel as its owner sees it. Times, addresses and the connection are the daemon's to fill.
+func (s *State) Info() ChannelInfo {
+	t := &s.Terms
+	i := ChannelInfo{
+		Channel: t.ID, PeerID: t.Peer, Phase: s.Phase, Reason: s.reason(),
+		Deposit: t.Out.Deposit, PeerDeposit: t.In.Deposit,
+		Sent: s.Out.Spent, Received: s.In.Spent, Credit: s.Out.Credit(),
+		Net: int64(s.In.Spent) - int64(s.Out.Spent), Recoverable: s.recoverable(),
+		Expiry: s.earliestExpiry(), Confirmations: s.Confirmations(true), Required: t.OutConfs,
+		FundingTxID: TxIDString(s.OutFunding.Claimed.TxID), PeerFundingTx: TxIDString(s.InFunding.Claimed.TxID),
+		CloseTxID: s.closeTxID(),
+	}
+	if !t.Out.Exists() {
+		i.Confirmations, i.Required = s.Confirmations(false), t.InConfs
+	}
+	if s.CanPay() == nil {
+		i.Spendable = s.Spendable()
+	}
+	if s.CanReceive() == nil {
+		i.Receivable = s.Receivable()
+	}
+	return i
+}
+
+// reason says why the channel can't pay, or if it was never meant to, why it can't receive.
+func (s *State) reason() string {
+	err := s.CanPay()
+	if !s.Terms.Out.Exists() {
+		err = s.CanReceive()
+	}
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// recoverable is what returns to the own wallet, before fees, if the channel ended now.
+func (s *State) recoverable() (sat Sat) {
+	if s.Phase.Final() {
+		return 0
+	}
+	if o, ok := s.OutFunding.Claim(); ok && s.OutFunding.Spend == nil && o.Value >= s.Out.Total.SatCeil() {
+		sat += o.Value - s.Out.Spent.SatCeil()
+	} else if sp := s.OutFunding.Spend; sp != nil && sp.Swept == 0 {
+		sat += sp.RefundValue
+	}
+	if _, ok := s.InFunding.Claim(); ok && s.InFunding.Spend == nil {
+		sat += s.In.Spent.SatCeil()
+	}
+	return sat
+}
+
+func (s *State) closeTxID() string {
+	switch {
+	case s.OutFunding.Spend != nil:
+		return TxIDString(s.OutFunding.Spend.TxID)
+	case s.InFunding.Spend != nil:
+		return TxIDString(s.InFunding.Spend.TxID)
+	case s.Closing.Tx != nil:
+		return TxIDString(s.Closing.Tx.TxID)
+	case s.InFunding.Exit != nil:
+		return TxIDString(s.InFunding.Exit.TxID)
+	}
+	return ""
+}
