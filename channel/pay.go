@@ -25,6 +25,9 @@ func (s *State) CanPay() error {
 	case !s.OutFunding.Ready:
 		return fail(KindNotOpen, "the peer does not take payments on this lane yet: its funding is not confirmed")
 	}
+	if _, ok := s.OutFunding.Claim(); !ok {
+		return fail(KindNotOpen, "the lane's funding is not in the chain that we see")
+	}
 	return nil
 }
 
