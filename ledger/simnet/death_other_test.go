@@ -1,0 +1,7 @@
+//go:build !linux
+
+package simnet_test
+
+const diesWithParent = false
+
+func alive(int) bool { return false }
