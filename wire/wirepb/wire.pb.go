@@ -459,6 +459,7 @@ type Open struct {
 	Tip            uint32                 `protobuf:"varint,9,opt,name=tip,proto3" json:"tip,omitempty"`
 	MaxUnackedMsat uint64                 `protobuf:"varint,10,opt,name=max_unacked_msat,json=maxUnackedMsat,proto3" json:"max_unacked_msat,omitempty"`
 	Window         uint32                 `protobuf:"varint,11,opt,name=window,proto3" json:"window,omitempty"`
+	Confirmations  uint32                 `protobuf:"varint,12,opt,name=confirmations,proto3" json:"confirmations,omitempty"` // asked of the peer's lane
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -566,6 +567,13 @@ func (x *Open) GetMaxUnackedMsat() uint64 {
 func (x *Open) GetWindow() uint32 {
 	if x != nil {
 		return x.Window
+	}
+	return 0
+}
+
+func (x *Open) GetConfirmations() uint32 {
+	if x != nil {
+		return x.Confirmations
 	}
 	return 0
 }
@@ -1219,7 +1227,7 @@ type LaneReport struct {
 	Total         uint64                 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
 	Spent         uint64                 `protobuf:"varint,3,opt,name=spent,proto3" json:"spent,omitempty"`
 	Signature     []byte                 `protobuf:"bytes,4,opt,name=signature,proto3" json:"signature,omitempty"` // newest voucher; absent while total is 0
-	Hash          []byte                 `protobuf:"bytes,5,opt,name=hash,proto3" json:"hash,omitempty"`
+	Hash          []byte                 `protobuf:"bytes,5,opt,name=hash,proto3" json:"hash,omitempty"`           // of the lane; absent while all zero
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1660,7 +1668,7 @@ const file_wire_wirepb_wire_proto_rawDesc = "" +
 	"\x05agent\x18\x04 \x01(\tR\x05agent\"/\n" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\"\xb8\x02\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\xde\x02\n" +
 	"\x04Open\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\fR\x05nonce\x12\x1f\n" +
 	"\vdeposit_sat\x18\x02 \x01(\x04R\n" +
@@ -1675,7 +1683,8 @@ const file_wire_wirepb_wire_proto_rawDesc = "" +
 	"\x03tip\x18\t \x01(\rR\x03tip\x12(\n" +
 	"\x10max_unacked_msat\x18\n" +
 	" \x01(\x04R\x0emaxUnackedMsat\x12\x16\n" +
-	"\x06window\x18\v \x01(\rR\x06window\"\xf8\x01\n" +
+	"\x06window\x18\v \x01(\rR\x06window\x12$\n" +
+	"\rconfirmations\x18\f \x01(\rR\rconfirmations\"\xf8\x01\n" +
 	"\x06Accept\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\fR\achannel\x12\x14\n" +
 	"\x05payee\x18\x02 \x01(\fR\x05payee\x12\x14\n" +

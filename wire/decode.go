@@ -1,0 +1,292 @@
+package wire
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+
+	"github.com/runnel/runnel/channel"
+	"github.com/runnel/runnel/wire/wirepb"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+)
+
+// Decode returns the message that b holds: a pointer to a type of package channel, *Hello or *Error.
+// It shares no memory with b. Errors are ErrTooLong and ErrMalformed.
+func Decode(b []byte) (Message, error) {
+	if len(b) > MaxMessage {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrTooLong, len(b), MaxMessage)
+	}
+	r := newReader("envelope", b)
+	num := r.num
+	if num < numHello || num > numCloseDone {
+		r.fail("unknown message")
+	}
+	body := r.bytes(num, "message")
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	if limit := limitOf(num); len(body) > limit {
+		return nil, fmt.Errorf("%w: message %d has %d bytes, at most %d are allowed", ErrTooLong, num, len(body), limit)
+	}
+	return decodeBody(num, body)
+}
+
+func limitOf(num protowire.Number) int {
+	switch num {
+	case numHello:
+		return MaxHello
+	case numFrame, numAck:
+		return MaxMessage
+	case numCloseDone:
+		return MaxCloseTx + 64
+	}
+	return MaxCold
+}
+
+func decodeBody(num protowire.Number, b []byte) (Message, error) {
+	switch num {
+	case numFrame:
+		return result(decodeFrame(b))
+	case numAck:
+		return result(decodeAck(b))
+	case numHello:
+		return result(decodeHello(b))
+	case numError:
+		return result(decodeError(b))
+	case numOpen:
+		return result(decodeOpen(b))
+	case numAccept:
+		return result(decodeAccept(b))
+	case numAcceptAck:
+		return result(decodeAcceptAck(b))
+	case numRefuse:
+		return result(decodeRefuse(b))
+	case numFunded:
+		return result(decodeFunded(b))
+	case numReady:
+		return result(decodeReady(b))
+	case numResync:
+		return result(decodeResync(b))
+	case numStop:
+		return result(decodeStop(b))
+	case numCloseOffer:
+		return result(decodeCloseOffer(b))
+	case numCloseSign:
+		return result(decodeCloseSign(b))
+	default:
+		return result(decodeCloseDone(b))
+	}
+}
+
+// result drops what was decoded when there is an error.
+func result[M any](m *M, err error) (Message, error) {
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// decodeHello accepts fields that it does not know, behind those that it knows.
+func decodeHello(b []byte) (*Hello, error) {
+	var pb wirepb.Hello
+	if err := proto.Unmarshal(b, &pb); err != nil {
+		return nil, malformed("hello: %v", err)
+	}
+	again, err := proto.MarshalOptions{Deterministic: true}.Marshal(&pb)
+	if err != nil || !bytes.Equal(again, b) {
+		return nil, malformed("hello is not in the canonical encoding")
+	}
+	if len(pb.Genesis) != 32 {
+		return nil, malformed("hello: genesis has %d bytes, want 32", len(pb.Genesis))
+	}
+	m := &Hello{Versions: pb.Versions, Genesis: [32]byte(pb.Genesis), Features: pb.Features, Agent: pb.Agent}
+	return m, checkHello(m)
+}
+
+func decodeError(b []byte) (*Error, error) {
+	r := newReader("error", b)
+	m := &Error{
+		Code: r.string(1, "code", MaxCodeBytes),
+		Text: r.string(2, "text", channel.MaxTextBytes),
+	}
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	return m, checkError(m)
+}
+
+func decodeOpen(b []byte) (*channel.Open, error) {
+	m := new(channel.Open)
+	r := newReader("open", b)
+	r.fixed(1, "nonce", m.Nonce[:])
+	m.Deposit = channel.Sat(r.uint64(2, "deposit_sat"))
+	m.PeerDeposit = channel.Sat(r.uint64(3, "peer_deposit_sat"))
+	m.Expiry = r.uint32(4, "expiry")
+	m.PeerExpiry = r.uint32(5, "peer_expiry")
+	r.fixed(6, "payer", m.Payer[:])
+	r.fixed(7, "refund", m.Refund[:])
+	r.optional(8, "payee", m.Payee[:])
+	m.Tip = r.uint32(9, "tip")
+	m.MaxUnacked = channel.Msat(r.uint64(10, "max_unacked_msat"))
+	m.Window = r.uint32(11, "window")
+	m.Confirmations = r.uint32(12, "confirmations")
+	return m, r.end()
+}
+
+func decodeAccept(b []byte) (*channel.Accept, error) {
+	m := new(channel.Accept)
+	r := newReader("accept", b)
+	r.fixed(1, "channel", m.Channel[:])
+	r.fixed(2, "payee", m.Payee[:])
+	r.optional(3, "payer", m.Payer[:])
+	r.optional(4, "refund", m.Refund[:])
+	m.PeerDeposit = channel.Sat(r.uint64(5, "peer_deposit_sat"))
+	m.Confirmations = r.uint32(6, "confirmations")
+	m.MaxUnacked = channel.Msat(r.uint64(7, "max_unacked_msat"))
+	m.Window = r.uint32(8, "window")
+	return m, r.end()
+}
+
+func decodeAcceptAck(b []byte) (*channel.AcceptAck, error) {
+	m := new(channel.AcceptAck)
+	r := newReader("accept_ack", b)
+	r.fixed(1, "channel", m.Channel[:])
+	m.Confirmations = r.uint32(2, "confirmations")
+	return m, r.end()
+}
+
+func decodeRefuse(b []byte) (*channel.Refuse, error) {
+	m := new(channel.Refuse)
+	r := newReader("refuse", b)
+	r.fixed(1, "channel", m.Channel[:])
+	m.Code = r.string(2, "code", MaxCodeBytes)
+	m.Text = r.string(3, "text", channel.MaxTextBytes)
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	return m, checkRefuse(m)
+}
+
+func decodeFunded(b []byte) (*channel.Funded, error) {
+	m := new(channel.Funded)
+	r := newReader("funded", b)
+	r.fixed(1, "lane", m.Lane[:])
+	if !r.is(2) {
+		r.fail("funding is missing")
+	}
+	m.Funding = r.outpoint(2, "funding")
+	return m, r.end()
+}
+
+func decodeReady(b []byte) (*channel.Ready, error) {
+	m := new(channel.Ready)
+	r := newReader("ready", b)
+	r.fixed(1, "lane", m.Lane[:])
+	return m, r.end()
+}
+
+func decodeResync(b []byte) (*channel.Resync, error) {
+	m := new(channel.Resync)
+	r := newReader("resync", b)
+	r.fixed(1, "channel", m.Channel[:])
+	m.Phase = channel.Phase(r.max(2, "phase", math.MaxUint8))
+	m.In = r.report(3)
+	if r.is(4) {
+		if m.Funding = r.outpoint(4, "funding"); m.Funding == (channel.Outpoint{}) {
+			r.fail("funding is zero and should be left out")
+		}
+	}
+	m.Ready = r.bool(5, "ready")
+	m.Acked = r.uint64(6, "acked")
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	return m, checkResync(m)
+}
+
+func decodeStop(b []byte) (*channel.Stop, error) {
+	m := new(channel.Stop)
+	r := newReader("stop", b)
+	r.fixed(1, "channel", m.Channel[:])
+	m.In = r.report(2)
+	m.Payout = r.some(3, "payout", channel.MaxPayoutScript)
+	return m, r.end()
+}
+
+func decodeCloseOffer(b []byte) (*channel.CloseOffer, error) {
+	m := new(channel.CloseOffer)
+	r := newReader("close_offer", b)
+	r.fixed(1, "channel", m.Channel[:])
+	r.fixed(2, "attempt", m.Attempt[:])
+	m.Fee = channel.Sat(r.uint64(3, "fee_sat"))
+	m.Nonces = r.nonces(4)
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	return m, checkInputs("close_offer.nonces", len(m.Nonces))
+}
+
+func decodeCloseSign(b []byte) (*channel.CloseSign, error) {
+	m := new(channel.CloseSign)
+	r := newReader("close_sign", b)
+	r.fixed(1, "channel", m.Channel[:])
+	r.fixed(2, "attempt", m.Attempt[:])
+	m.Nonces = r.nonces(3)
+	for r.is(4) && len(m.Partials) < channel.MaxCloseInputs {
+		var partial [32]byte
+		r.fixed(4, "partials", partial[:])
+		m.Partials = append(m.Partials, partial)
+	}
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	return m, checkCloseSign(m)
+}
+
+func decodeCloseDone(b []byte) (*channel.CloseDone, error) {
+	m := new(channel.CloseDone)
+	r := newReader("close_done", b)
+	r.fixed(1, "channel", m.Channel[:])
+	m.Tx = r.some(2, "tx", MaxCloseTx)
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	return m, checkCloseDone(m)
+}
+
+// report reads a lane report, zero when it is absent.
+func (r *reader) report(num protowire.Number) (m channel.LaneReport) {
+	if !r.is(num) {
+		return m
+	}
+	in := newReader(r.msg+".in", r.bytes(num, "in"))
+	m.NextSeq = in.uint64(1, "next_seq")
+	m.Total = channel.Msat(in.uint64(2, "total"))
+	m.Spent = channel.Msat(in.uint64(3, "spent"))
+	in.optional(4, "signature", m.Signature[:])
+	in.optional(5, "hash", m.Hash[:])
+	if m == (channel.LaneReport{}) {
+		in.fail("empty, should be left out")
+	}
+	r.adopt(in.end())
+	return m
+}
+
+func (r *reader) outpoint(num protowire.Number, name string) (m channel.Outpoint) {
+	in := newReader(r.msg+"."+name, r.bytes(num, name))
+	in.fixed(1, "txid", m.TxID[:])
+	m.Index = in.uint32(2, "index")
+	r.adopt(in.end())
+	return m
+}
+
+// nonces reads at most as many as a close has inputs; more are left over and end() refuses them.
+func (r *reader) nonces(num protowire.Number) (list [][66]byte) {
+	for r.is(num) && len(list) < channel.MaxCloseInputs {
+		var nonce [66]byte
+		r.fixed(num, "nonces", nonce[:])
+		list = append(list, nonce)
+	}
+	return list
+}
