@@ -79,3 +79,6 @@ type Store interface {
 
 // Sizer is implemented by stores that know their size on disk in bytes.
 type Sizer interface{ Size() int64 }
+
+// Spacer is implemented by stores that know how many bytes their disk can still take.
+type Spacer interface{ Free() (int64, error) }
