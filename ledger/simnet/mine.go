@@ -191,22 +191,12 @@ func (b *branch) bits(ctx context.Context, stamp time.Time) (uint32, error) {
 	if (b.height+1)%retargetBlocks == 0 {
 		return b.retarget(ctx, prev)
 	}
-	easiest := params().PowLimitBits
 	if stamp.After(prev.Timestamp.Add(params().MinDiffReductionTime)) {
-		return easiest, nil
+		return params().PowLimitBits, nil
 	}
-	// The difficulty of the last block that was not eased.
-	h := prev
-	for height := b.height; height%retargetBlocks != 0 && h.Bits == easiest; height-- {
-		if int64(b.height-height) >= retargetBlocks {
-			break
-		}
-		var err error
-		if h, err = b.ancestor(ctx, height-1); err != nil {
-			return 0, err
-		}
-	}
-	return h.Bits, nil
+	// Only the first block of a period sets the difficulty; it is never an eased one.
+	first, err := b.ancestor(ctx, b.height-b.height%retargetBlocks)
+	return first.Bits, err
 }
 
 func (b *branch) ancestor(ctx context.Context, height int32) (wire.BlockHeader, error) {
