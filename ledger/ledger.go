@@ -92,6 +92,8 @@ type Scheme interface {
 	// VerifyClose checks that raw is the close of these lanes and outputs with valid signatures.
 	VerifyClose(raw []byte, lanes []Lane, outputs []Output) error
 	TxID(raw []byte) ([32]byte, error)
+	// Parts lists what a transaction spends and what it pays.
+	Parts(raw []byte) ([]channel.Outpoint, []Output, error)
 	CloseVSize(lanes int) int
 	SettleVSize(lanes int) int
 	RefundVSize(inputs int) int
