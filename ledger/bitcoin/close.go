@@ -125,6 +125,7 @@ type closeInput struct {
 	signers []*btcec.PublicKey
 	root    [32]byte
 	peer    *btcec.PublicKey
+	public  [66]byte // our public nonce; the library forgets it with the secret one
 	nonce   [66]byte // of the peer, once known
 }
 
@@ -189,7 +190,9 @@ func (s *Signer) closeInput(lane ledger.CloseLane, digest [32]byte) (closeInput,
 	if err != nil {
 		return closeInput{}, fmt.Errorf("bitcoin: close session: %w", err)
 	}
-	return closeInput{session: session, digest: digest, signers: signers, root: l.root, peer: peer}, nil
+	return closeInput{
+		session: session, digest: digest, signers: signers, root: l.root, peer: peer, public: nonces.PubNonce,
+	}, nil
 }
 
 // closeNonces is NonceGen of BIP 327 with every optional input. The counter keeps nonces apart within
@@ -214,11 +217,11 @@ func (s *Signer) closeNonces(ctx *musig2.Context, own *keyPair, digest [32]byte)
 	return nonces, nil
 }
 
-// Nonces has our public nonce for each input, in the order of the transaction.
+// Nonces has our public nonce for each input, in the order of the transaction, before and after Sign.
 func (c *closeSession) Nonces() [][66]byte {
 	nonces := make([][66]byte, len(c.inputs))
 	for i := range c.inputs {
-		nonces[i] = c.inputs[i].session.PublicNonce()
+		nonces[i] = c.inputs[i].public
 	}
 	return nonces
 }
@@ -235,8 +238,7 @@ func (c *closeSession) Sign(peer [][66]byte) ([][32]byte, error) {
 	partials := make([][32]byte, len(c.inputs))
 	for i := range c.inputs {
 		in := &c.inputs[i]
-		in.nonce = peer[i]
-		if _, err := in.session.RegisterPubNonce(peer[i]); err != nil {
+		if err := in.setNonce(peer[i]); err != nil {
 			return nil, fmt.Errorf("%w: input %d: %v", ErrBadNonce, i, err)
 		}
 		sig, err := in.session.Sign(in.digest)
@@ -247,6 +249,19 @@ func (c *closeSession) Sign(peer [][66]byte) ([][32]byte, error) {
 	}
 	c.ready = true
 	return partials, nil
+}
+
+// setNonce takes the peer's public nonce: two points. The library alone would take zeros as well, which
+// BIP 327 allows only in sums of nonces.
+func (in *closeInput) setNonce(nonce [66]byte) error {
+	for _, half := range [][]byte{nonce[:33], nonce[33:]} {
+		if _, err := btcec.ParsePubKey(half); err != nil {
+			return err
+		}
+	}
+	in.nonce = nonce
+	_, err := in.session.RegisterPubNonce(nonce)
+	return err
 }
 
 // Combine verifies each of the peer's partial signatures, joins them with ours and checks the finished

@@ -61,7 +61,7 @@ func (p *pair) lane(t tb, n uint32, deposit channel.Sat) ledger.Lane {
 		Terms: channel.LaneTerms{
 			Genesis: p.scheme.Genesis(), Payer: payer, Payee: payee, Refund: refund, Expiry: 1000 + n, Deposit: deposit,
 		},
-		Funding: channel.Outpoint{TxID: channel.TaggedHash("funding", []byte{byte(n), byte(n >> 8)}), Index: n % 3},
+		Funding: channel.Outpoint{TxID: channel.TaggedHash("funding", payer[:]), Index: n % 3},
 	}
 }
 
