@@ -25,6 +25,7 @@ var (
 	ErrBadTerms          = errors.New("ledger: lane terms are wrong")
 	ErrTooSmall          = errors.New("ledger: output too small to relay")
 	ErrUneconomic        = errors.New("ledger: fee would exceed the value")
+	ErrNoBump            = errors.New("ledger: this transaction's fee can't be raised")
 )
 
 // Tx is a signed transaction in the ledger's own serialisation.
