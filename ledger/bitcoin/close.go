@@ -251,17 +251,24 @@ func (c *closeSession) Sign(peer [][66]byte) ([][32]byte, error) {
 	return partials, nil
 }
 
-// setNonce takes the peer's public nonce: two points. The library alone would take zeros as well, which
-// BIP 327 allows only in sums of nonces.
 func (in *closeInput) setNonce(nonce [66]byte) error {
+	if err := checkNonce(nonce); err != nil {
+		return err
+	}
+	in.nonce = nonce
+	_, err := in.session.RegisterPubNonce(nonce)
+	return err
+}
+
+// checkNonce takes a public nonce only if it is two points. The library alone would take zeros as well,
+// which BIP 327 allows only in sums of nonces.
+func checkNonce(nonce [66]byte) error {
 	for _, half := range [][]byte{nonce[:33], nonce[33:]} {
 		if _, err := btcec.ParsePubKey(half); err != nil {
 			return err
 		}
 	}
-	in.nonce = nonce
-	_, err := in.session.RegisterPubNonce(nonce)
-	return err
+	return nil
 }
 
 // Combine verifies each of the peer's partial signatures, joins them with ours and checks the finished
