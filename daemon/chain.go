@@ -1,0 +1,364 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/runnel/runnel/channel"
+	"github.com/runnel/runnel/ledger"
+	"github.com/runnel/runnel/policy"
+	"github.com/runnel/runnel/store"
+)
+
+// chainView is what the node knows of the chain. The follower writes it.
+type chainView struct {
+	scanned atomic.Bool // caught up once since the start: what the store says of fundings is proven
+
+	mu      sync.Mutex     // guards the fields below
+	blocks  []ledger.Block // scanned, oldest first, the last is the tip; at most keepBlocks
+	reached time.Time      // when the backend last answered
+	away    error          // why it does not answer now
+	rate    ledger.FeeRate
+	source  string
+}
+
+const (
+	// keepBlocks bounds the reorganisation that can be followed block by block.
+	keepBlocks = 100
+	pollEvery  = 2 * time.Second
+	// feeTarget is the confirmation target of estimates (protocol.md 6).
+	feeTarget = 6
+)
+
+func (v *chainView) tip() (ledger.Block, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.blocks) == 0 {
+		return ledger.Block{}, false
+	}
+	return v.blocks[len(v.blocks)-1], true
+}
+
+func (v *chainView) feeRate() (ledger.FeeRate, string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.rate, v.source
+}
+
+func (v *chainView) unreachable() (since time.Time, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.reached, v.away
+}
+
+func (n *Node) loadScanned() error {
+	b, err := n.deps.Store.Get(keyScanned)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, &n.chain.blocks); err != nil {
+		return fmt.Errorf("daemon: the list of scanned blocks is damaged: %w", err)
+	}
+	return nil
+}
+
+// followChain scans new blocks until the node stops. While the backend is away it keeps trying.
+func (n *Node) followChain() {
+	n.chain.reached = n.deps.Now()
+	for {
+		n.disk.Store(n.freeDisk())
+		err := n.scan()
+		n.reach(err)
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-n.deps.Chain.Changed():
+		case <-time.After(pollEvery):
+		}
+	}
+}
+
+// reach notes whether the backend answers, and says so once for each change.
+func (n *Node) reach(err error) {
+	if n.ctx.Err() != nil {
+		return
+	}
+	n.chain.mu.Lock()
+	before := n.chain.away
+	n.chain.away = err
+	if err == nil {
+		n.chain.reached = n.deps.Now()
+	}
+	n.chain.mu.Unlock()
+	switch {
+	case err != nil && before == nil:
+		n.log.Warn("the chain backend does not answer; trying again until it does", "err", err)
+	case err == nil && before != nil:
+		n.log.Info("the chain backend answers again")
+	}
+	if err != nil {
+		n.blind()
+	}
+}
+
+// blind lets the height grow by estimate while the chain can't be seen: blocks may come twice as fast as
+// they should (protocol.md 8).
+func (n *Node) blind() {
+	tip, ok := n.chain.tip()
+	since, _ := n.chain.unreachable()
+	if !ok || !n.chain.scanned.Load() {
+		return
+	}
+	elapsed := n.deps.Now().Sub(since)
+	if elapsed < blockTime/2 {
+		return
+	}
+	for _, d := range n.live() {
+		d.post(channel.Height{Tip: policy.BlindHeight(tip.Height, elapsed)})
+	}
+}
+
+const blockTime = policy.BlockTime
+
+// scan brings the node to the tip, block by block.
+func (n *Node) scan() error {
+	ctx, cancel := context.WithTimeout(n.ctx, time.Minute)
+	defer cancel()
+	tip, err := n.deps.Chain.Tip(ctx)
+	if err != nil {
+		return err
+	}
+	n.estimate(ctx)
+	for {
+		known, ok := n.chain.tip()
+		if ok && known.Hash == tip.Hash {
+			break
+		}
+		if !ok { // a new node: nothing is watched from before
+			n.addBlock(tip)
+			break
+		}
+		if err := n.advance(ctx, known); err != nil {
+			return err
+		}
+		if tip, err = n.deps.Chain.Tip(ctx); err != nil {
+			return err
+		}
+	}
+	n.caughtUp()
+	return nil
+}
+
+// caughtUp opens the doors after the first complete scan.
+func (n *Node) caughtUp() {
+	if n.chain.scanned.Swap(true) {
+		return
+	}
+	tip, _ := n.chain.tip()
+	n.log.Info("chain scanned", "height", tip.Height)
+	for _, d := range n.live() {
+		d.post(channel.Height{Tip: tip.Height})
+		if n.session(d.peer) != nil {
+			d.post(channel.Connected{})
+		}
+	}
+}
+
+func (n *Node) estimate(ctx context.Context) {
+	rate, source, err := n.deps.Chain.EstimateFee(ctx, feeTarget)
+	if err != nil {
+		n.log.Debug("no fee estimate", "err", err)
+		return
+	}
+	n.chain.mu.Lock()
+	n.chain.rate, n.chain.source = rate, source
+	n.chain.mu.Unlock()
+}
+
+// advance takes one step from the known tip: forward, or back where the chain was reorganised.
+func (n *Node) advance(ctx context.Context, known ledger.Block) error {
+	here, err := n.deps.Chain.BlockAt(ctx, known.Height)
+	if err == nil && here.Hash == known.Hash {
+		next, err := n.deps.Chain.BlockAt(ctx, known.Height+1)
+		if err != nil {
+			return err
+		}
+		if next.Prev != known.Hash {
+			return nil // reorganised between the two questions: look again
+		}
+		return n.connectBlock(ctx, next)
+	}
+	if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+		return err
+	}
+	return n.disconnectBlock(known)
+}
+
+// connectBlock tells the channels what a block holds. The block counts as scanned when they have stored it.
+func (n *Node) connectBlock(ctx context.Context, b ledger.Block) error {
+	n.mu.Lock()
+	query := n.watch.query()
+	n.mu.Unlock()
+	matches, err := n.deps.Chain.Matches(ctx, b.Hash, query)
+	if err != nil {
+		return err
+	}
+	for _, m := range matches {
+		if err := n.match(ctx, b, m); err != nil {
+			return err
+		}
+	}
+	n.addBlock(b)
+	for _, d := range n.live() {
+		d.post(channel.Height{Tip: b.Height})
+	}
+	return nil
+}
+
+// match posts what a transaction means and waits until it is stored.
+func (n *Node) match(ctx context.Context, b ledger.Block, m ledger.Match) error {
+	ins, outs, err := n.deps.Scheme.Parts(m.Raw)
+	if err != nil { // not one of ours then; it must not stop the scan
+		n.log.Error("a transaction in a block can't be read", "txid", channel.TxIDString(m.TxID), "err", err)
+		return nil
+	}
+	for i, o := range outs {
+		n.mu.Lock()
+		at, ok := n.watch.scripts[string(o.Script)]
+		n.mu.Unlock()
+		if !ok {
+			continue
+		}
+		seen := channel.Output{Outpoint: channel.Outpoint{TxID: m.TxID, Index: uint32(i)}, Value: o.Value, Height: b.Height}
+		if err := at.d.apply(ctx, channel.OutputSeen{Out: at.out, Output: seen}); err != nil {
+			return err
+		}
+		n.rewatch(at.d)
+	}
+	for _, in := range ins {
+		n.mu.Lock()
+		at, ok := n.watch.outputs[in]
+		n.mu.Unlock()
+		if !ok {
+			continue
+		}
+		if err := n.spent(ctx, at, in, b, m); err != nil {
+			return err
+		}
+		n.rewatch(at.d)
+	}
+	return nil
+}
+
+func (n *Node) spent(ctx context.Context, at watched, o channel.Outpoint, b ledger.Block, m ledger.Match) error {
+	if at.sweep {
+		return at.d.apply(ctx, channel.SweepSeen{Height: b.Height})
+	}
+	var lane ledger.Lane
+	n.read(at.d, func(d *driver) { lane = d.lane(at.out) })
+	if lane.Funding != o {
+		return nil // a doubled deposit went back
+	}
+	spend, err := n.deps.Scheme.ParseSpend(lane, m.Raw)
+	if err != nil {
+		return err
+	}
+	kinds := map[ledger.SpendKind]channel.SpendKind{ledger.SpendUnknown: channel.SpentTogether, ledger.SpendSettle: channel.SpentSettled,
+		ledger.SpendRefund: channel.SpentRefunded}
+	return at.d.apply(ctx, channel.SpendSeen{Out: at.out, Spend: channel.Spend{TxID: m.TxID, Height: b.Height, Kind: kinds[spend.Kind],
+		Total: spend.Total, RefundIndex: spend.RefundIndex, RefundValue: spend.RefundValue}})
+}
+
+// rewatch adds what a channel's new state names, and forgets final channels.
+func (n *Node) rewatch(d *driver) {
+	var st channel.State
+	n.read(d, func(d *driver) { st = d.w.st })
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if st.Phase.Final() {
+		n.watch.remove(d)
+		return
+	}
+	n.watch.add(n.deps.Scheme, d, &st)
+}
+
+func (n *Node) disconnectBlock(b ledger.Block) error {
+	n.log.Warn("the chain was reorganised", "height", b.Height)
+	for _, d := range n.live() {
+		if err := d.apply(n.ctx, channel.Reorganised{Height: b.Height}); err != nil {
+			return err
+		}
+	}
+	n.chain.mu.Lock()
+	n.chain.blocks = n.chain.blocks[:len(n.chain.blocks)-1]
+	deep := len(n.chain.blocks) == 0
+	n.chain.mu.Unlock()
+	if deep {
+		return fmt.Errorf("daemon: a reorganisation of more than %d blocks", keepBlocks)
+	}
+	return nil
+}
+
+// addBlock makes b the tip. The record may lag behind after a crash: scanning again changes nothing.
+func (n *Node) addBlock(b ledger.Block) {
+	n.chain.mu.Lock()
+	n.chain.blocks = append(n.chain.blocks, b)
+	if len(n.chain.blocks) > keepBlocks {
+		n.chain.blocks = append([]ledger.Block(nil), n.chain.blocks[1:]...)
+	}
+	record, _ := json.Marshal(n.chain.blocks) // plain fields only
+	n.chain.mu.Unlock()
+	n.deps.Committer.Submit(new(store.Batch).Put(keyScanned, record), func(err error) {
+		if err != nil {
+			n.log.Error("the scanned height could not be stored", "err", err)
+		}
+	})
+}
+
+// live lists channels in which something can still happen.
+func (n *Node) live() []*driver {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	live := make([]*driver, 0, len(n.watch.channels))
+	for d := range n.watch.channels {
+		live = append(live, d)
+	}
+	return live
+}
+
+// apply posts an event and waits until what it changed is stored.
+func (d *driver) apply(ctx context.Context, event channel.Input) error {
+	done := make(chan error, 1)
+	d.post(applied{event: event, done: func(err error) { done <- err }})
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// publish sends a transaction of ours out. One that is not taken now comes again with the next block.
+func (n *Node) publish(d *driver, tx channel.OwnTx) {
+	n.spawn(func() {
+		ctx, cancel := context.WithTimeout(n.ctx, time.Minute)
+		defer cancel()
+		out := ledger.Tx{ID: tx.TxID, Raw: tx.Raw, Fee: tx.Fee}
+		if err := n.deps.Chain.Publish(ctx, out); err != nil {
+			n.log.Warn("a transaction was not taken; it is published again with the next block", "channel", d.id,
+				"txid", channel.TxIDString(tx.TxID), "err", err)
+			return
+		}
+		if err := n.deps.Wallet.Record(ctx, out, "channel "+d.id.String()[:8]); err != nil {
+			n.log.Debug("the wallet did not take note of a transaction", "txid", channel.TxIDString(tx.TxID), "err", err)
+		}
+	})
+}

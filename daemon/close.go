@@ -1,0 +1,455 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/runnel/runnel/channel"
+	"github.com/runnel/runnel/ledger"
+)
+
+// closeAttempt is an attempt at a close together. It lives in memory only, as its nonces must.
+type closeAttempt struct {
+	id      [16]byte
+	session ledger.CloseSession
+	fee     channel.Sat
+	rate    ledger.FeeRate // that the owner asked for
+	to      []byte         // script that the owner asked for
+	height  uint32         // tip at which the attempt began
+	peerFee channel.Sat    // of the peer's newest offer that we signed
+	failure string         // why the last attempt did not work
+}
+
+// exits is what is known of spends alone, in memory only.
+type exits struct {
+	fundRate ledger.FeeRate
+	fundErr  error
+	rate     ledger.FeeRate // that the owner asked for
+	to       []byte
+	building [2]bool // a settlement (0) or refund (1) is being built
+}
+
+func (d *driver) askPayout() {
+	d.n.spawn(func() {
+		script, err := d.n.payout(d.n.ctx, "")
+		if err != nil {
+			d.n.log.Error("no address for the own share of a close", "channel", d.id, "err", err)
+			return // asked again with the peer's next stop
+		}
+		d.post(channel.CloseTogether{Payout: script})
+	})
+}
+
+// payout is the script of an address, or of a fresh one of the own wallet.
+func (n *Node) payout(ctx context.Context, to string) ([]byte, error) {
+	if to != "" {
+		script, err := n.deps.Scheme.Script(to)
+		if err != nil {
+			return nil, channel.Faultf(channel.CodeBadRequest, "%s is not an address of %s: %v", to, n.cfg.Network, err)
+		}
+		if len(script) > channel.MaxPayoutScript {
+			return nil, channel.Faultf(channel.CodeBadRequest, "%s can't be paid by a close", to)
+		}
+		return script, nil
+	}
+	_, script, err := n.deps.Wallet.NewAddress(ctx)
+	return script, err
+}
+
+// closeParts are the lanes and outputs of the close in which payer pays the fee. The state has both stops.
+func (d *driver) closeParts(fee channel.Sat, weFund bool) (lanes []ledger.CloseLane, outputs []ledger.Output, err error) {
+	st := &d.w.st
+	if _, ok := st.OutFunding.Claim(); ok {
+		lanes = append(lanes, ledger.CloseLane{Lane: d.lane(true), Keys: ledger.LaneKeys{Lane: st.Terms.OutKey, Payer: true}})
+	}
+	if _, ok := st.InFunding.Claim(); ok {
+		lanes = append(lanes, ledger.CloseLane{Lane: d.lane(false), Keys: ledger.LaneKeys{Lane: st.Terms.InKey}})
+	}
+	if len(lanes) == 0 {
+		return nil, nil, errors.New("no lane is funded")
+	}
+	self, peer, err := st.Payouts()
+	if err != nil {
+		return nil, nil, err
+	}
+	payer := &peer
+	if weFund {
+		payer = &self
+	}
+	if *payer < fee {
+		return nil, nil, fmt.Errorf("the share of %d sat can't pay the fee of %d sat", *payer, fee)
+	}
+	*payer -= fee
+	for _, o := range []ledger.Output{{Script: st.Closing.Mine.Payout, Value: self}, {Script: st.Closing.Peers.Payout, Value: peer}} {
+		if o.Value >= channel.DustSat {
+			outputs = append(outputs, o)
+		}
+	}
+	if len(outputs) == 0 {
+		return nil, nil, errors.New("nothing would be left after the fee")
+	}
+	return lanes, outputs, nil
+}
+
+func (d *driver) closeFee(rate ledger.FeeRate) channel.Sat {
+	n := 0
+	for _, out := range []bool{true, false} {
+		f := &d.w.st.InFunding
+		if out {
+			f = &d.w.st.OutFunding
+		}
+		if _, ok := f.Claim(); ok {
+			n++
+		}
+	}
+	return rate.Fee(d.n.deps.Scheme.CloseVSize(n))
+}
+
+// offerClose starts an attempt, if it is ours to start: the side whose owner asked proposes, unless its
+// share can't pay the fee and the other's can.
+func (d *driver) offerClose(box *outbox) {
+	st := &d.w.st
+	if !d.w.connected || d.close.session != nil && d.close.height == st.Tip {
+		return
+	}
+	fee := d.closeFee(d.n.rate(uint64(d.close.rate)))
+	self, peer, err := st.Payouts()
+	if err != nil {
+		d.close.failure = err.Error()
+		return
+	}
+	ours := st.Closing.Initiator && self >= fee || !st.Closing.Initiator && peer < fee && self >= fee
+	if !ours {
+		if st.Closing.Initiator {
+			d.close.failure = fmt.Sprintf("the own share of %d sat can't pay the fee of %d sat", self, fee)
+		}
+		return
+	}
+	lanes, outputs, err := d.closeParts(fee, true)
+	if err != nil {
+		d.close.failure = err.Error()
+		return
+	}
+	session, err := d.n.deps.Signer.NewClose(lanes, outputs)
+	if err != nil {
+		d.n.log.Error("a close could not be prepared", "channel", d.id, "err", err)
+		return
+	}
+	d.close.session, d.close.fee, d.close.height = session, fee, st.Tip
+	d.n.deps.Rand(d.close.id[:])
+	box.sends = append(box.sends, &channel.CloseOffer{Channel: d.id, Attempt: d.close.id, Fee: fee, Nonces: session.Nonces()})
+}
+
+func (d *driver) answerClose(box *outbox, m channel.Message) {
+	var err error
+	switch m := m.(type) {
+	case *channel.CloseOffer:
+		err = d.cosign(box, m)
+	case *channel.CloseSign:
+		err = d.combine(box, m)
+	case *channel.CloseDone:
+		err = d.closeDone(box, m)
+	}
+	if err != nil {
+		d.close.failure = err.Error()
+		d.n.log.Warn("an attempt at a close did not work", "channel", d.id, "err", err)
+	}
+}
+
+// cosign answers a peer's offer: it pays the fee, and we sign iff our share is exact.
+func (d *driver) cosign(box *outbox, m *channel.CloseOffer) error {
+	least := d.closeFee(d.n.rate(0))
+	if m.Fee < least {
+		box.sends = append(box.sends, &channel.Refuse{Channel: d.id, Code: channel.DenyFee, Text: fmt.Sprintf("a fee of %d sat is below our estimate of %d sat", m.Fee, least)})
+		return fmt.Errorf("the peer offers a fee of %d sat, below our estimate of %d sat", m.Fee, least)
+	}
+	lanes, outputs, err := d.closeParts(m.Fee, false)
+	if err != nil {
+		return err
+	}
+	if len(m.Nonces) != len(lanes) {
+		return fmt.Errorf("%d nonces for %d lanes", len(m.Nonces), len(lanes))
+	}
+	session, err := d.n.deps.Signer.NewClose(lanes, outputs)
+	if err != nil {
+		return err
+	}
+	partials, err := session.Sign(m.Nonces)
+	if err != nil {
+		return err
+	}
+	d.close.peerFee = m.Fee
+	box.sends = append(box.sends, &channel.CloseSign{Channel: d.id, Attempt: m.Attempt, Nonces: session.Nonces(), Partials: partials})
+	return nil
+}
+
+func (d *driver) combine(box *outbox, m *channel.CloseSign) error {
+	session := d.close.session
+	if session == nil || m.Attempt != d.close.id {
+		return errors.New("an answer to no attempt of ours")
+	}
+	d.close.session = nil
+	if _, err := session.Sign(m.Nonces); err != nil {
+		return err
+	}
+	tx, err := session.Combine(m.Partials)
+	if err != nil {
+		return err
+	}
+	tx.Fee = d.close.fee
+	d.turn(box, channel.CloseBuilt{Tx: d.n.ownTx(tx, d.n.rate(uint64(d.close.rate)))})
+	box.sends = append(box.sends, &channel.CloseDone{Channel: d.id, Tx: tx.Raw})
+	return nil
+}
+
+// closeDone takes the finished transaction from the peer, after checking that it is the one we signed.
+func (d *driver) closeDone(box *outbox, m *channel.CloseDone) error {
+	if d.close.peerFee == 0 {
+		return nil // of an attempt before our restart: the chain will show it
+	}
+	parts, outputs, err := d.closeParts(d.close.peerFee, false)
+	if err != nil {
+		return err
+	}
+	lanes := make([]ledger.Lane, len(parts))
+	for i, p := range parts {
+		lanes[i] = p.Lane
+	}
+	if err := d.n.deps.Scheme.VerifyClose(m.Tx, lanes, outputs); err != nil {
+		return err
+	}
+	id, err := d.n.deps.Scheme.TxID(m.Tx)
+	if err != nil {
+		return err
+	}
+	d.turn(box, channel.CloseBuilt{Tx: d.n.ownTx(ledger.Tx{ID: id, Raw: m.Tx, Fee: d.close.peerFee}, d.n.rate(0))})
+	return nil
+}
+
+// settle takes alone what the newest voucher gives us.
+func (d *driver) settle() {
+	d.exit(0, func(st channel.State, script []byte, rate ledger.FeeRate) (ledger.Tx, error) {
+		return d.n.deps.Signer.Settle([]ledger.SettleLane{{Lane: ledger.Lane{Terms: st.Terms.In, Funding: st.InFunding.Claimed},
+			Index: st.Terms.InKey, Total: st.In.Total, Signature: st.In.Voucher}}, script, rate)
+	})
+}
+
+// refund takes back what the own lane left us.
+func (d *driver) refund() {
+	d.exit(1, func(st channel.State, script []byte, rate ledger.FeeRate) (ledger.Tx, error) {
+		f, t := &st.OutFunding, st.Terms.Out
+		var inputs []ledger.RefundInput
+		if sp := f.Spend; sp != nil {
+			inputs = []ledger.RefundInput{{Terms: t, Index: st.Terms.OutKey, Outpoint: channel.Outpoint{TxID: sp.TxID, Index: sp.RefundIndex},
+				Value: sp.RefundValue, Settled: true}}
+		} else {
+			for _, o := range f.Seen {
+				inputs = append(inputs, ledger.RefundInput{Terms: t, Index: st.Terms.OutKey, Outpoint: o.Outpoint, Value: o.Value})
+			}
+		}
+		return d.n.deps.Signer.Refund(inputs, script, rate)
+	})
+}
+
+// patience is how many blocks an exit may wait before it is replaced at a higher fee.
+const patience = 3
+
+// exit builds a settlement or refund, or publishes the last one again, or replaces it at a higher fee.
+func (d *driver) exit(side int, build func(channel.State, []byte, ledger.FeeRate) (ledger.Tx, error)) {
+	var st channel.State
+	var ex exits
+	d.post(inspect{func(d *driver) {
+		if d.exits.building[side] {
+			return
+		}
+		d.exits.building[side] = true
+		st, ex = d.w.st, d.exits
+		d.n.spawn(func() {
+			d.buildExit(side, st, ex, build)
+			d.post(inspect{func(d *driver) { d.exits.building[side] = false }})
+		})
+	}})
+}
+
+func (d *driver) buildExit(side int, st channel.State, ex exits, build func(channel.State, []byte, ledger.FeeRate) (ledger.Tx, error)) {
+	last := st.InFunding.Exit
+	if side == 1 {
+		last = st.OutFunding.Exit
+	}
+	rate := d.n.rate(uint64(ex.rate))
+	if last != nil && d.exitStands(side, st, last) {
+		if st.Tip < last.Height+patience {
+			d.n.publish(d, *last)
+			return
+		}
+		rate = max(rate, ledger.FeeRate(last.Rate+last.Rate/4+1000)) // a replacement never pays less
+	}
+	script := ex.to
+	if script == nil {
+		var err error
+		if script, err = d.n.payout(d.n.ctx, ""); err != nil {
+			d.n.log.Error("no address to settle to; trying again with the next block", "channel", d.id, "err", err)
+			return
+		}
+	}
+	tx, err := build(st, script, rate)
+	if err != nil {
+		d.n.log.Error("a settlement or refund could not be built; trying again with the next block", "channel", d.id, "err", err)
+		if errors.Is(err, ledger.ErrUneconomic) && last != nil {
+			d.n.publish(d, *last)
+		}
+		return
+	}
+	d.post(channel.ExitBuilt{Out: side == 1, Tx: d.n.ownTx(tx, rate)})
+}
+
+// exitStands reports whether the last exit still spends what is to be spent: a refund of the funding is
+// void once the peer has settled.
+func (d *driver) exitStands(side int, st channel.State, last *channel.OwnTx) bool {
+	ins, _, err := d.n.deps.Scheme.Parts(last.Raw)
+	if err != nil {
+		return false
+	}
+	want := st.InFunding.Claimed
+	if side == 1 {
+		want = st.OutFunding.Claimed
+		if sp := st.OutFunding.Spend; sp != nil {
+			want = channel.Outpoint{TxID: sp.TxID, Index: sp.RefundIndex}
+		}
+	}
+	for _, in := range ins {
+		if in == want {
+			return true
+		}
+	}
+	return false
+}
+
+// closeWait is how long Close waits for the peer before it answers that the outcome is pending.
+const closeWait = 20 * time.Second
+
+// Close ends a channel, together or alone.
+func (n *Node) Close(ctx context.Context, req channel.CloseRequest) (channel.CloseResult, error) {
+	d, err := n.resolveChannel(req.Channel)
+	if err != nil {
+		return channel.CloseResult{}, err
+	}
+	var phase channel.Phase
+	n.read(d, func(d *driver) { phase = d.w.st.Phase })
+	if phase.Final() {
+		return channel.CloseResult{}, channel.Faultf(channel.CodeNotOpen, "the channel is %s already", phase)
+	}
+	script, err := n.payout(ctx, req.To)
+	if err != nil {
+		return channel.CloseResult{}, n.fault(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, closeWait)
+	defer cancel()
+	n.read(d, func(d *driver) { d.close.failure = "" })
+	if req.Force {
+		return n.closeAlone(ctx, d, script, req)
+	}
+	return n.closeTogether(ctx, d, script, req)
+}
+
+func (n *Node) closeTogether(ctx context.Context, d *driver, script []byte, req channel.CloseRequest) (channel.CloseResult, error) {
+	n.read(d, func(d *driver) { d.close.rate = ledger.FeeRate(req.FeeRate) })
+	if n.session(d.peer) == nil {
+		dial, cancel := context.WithTimeout(ctx, 3*time.Second)
+		_, err := n.connect(dial, string(d.peer))
+		cancel()
+		if err != nil {
+			return channel.CloseResult{}, channel.Faultf(channel.CodePeerUnreachable, "a close together needs the peer, and it can't be reached: %v", err).
+				WithHint("close alone with: runnel close %s --force", d.id.String()[:8])
+		}
+	}
+	if err := d.apply(ctx, channel.CloseTogether{Payout: script, Initiator: true}); err != nil {
+		return channel.CloseResult{}, n.fault(err)
+	}
+	r := channel.CloseResult{Channel: d.id, Kind: "coop"}
+	var phase channel.Phase
+	var failure string
+	err := d.until(ctx, func(d *driver) bool {
+		st := &d.w.st
+		phase, failure = st.Phase, d.close.failure
+		if tx := st.Closing.Tx; tx != nil {
+			r.TxID, r.Fee = channel.TxIDString(tx.TxID), tx.Fee
+			r.Local, r.Remote = n.shares(d, tx.Raw)
+		}
+		return st.Closing.Tx != nil || phase == channel.PhaseAbandoned || phase == channel.PhaseSettling ||
+			phase != channel.PhaseClosing || failure != ""
+	})
+	switch {
+	case r.TxID != "" || phase == channel.PhaseAbandoned:
+		return r, nil
+	case phase != channel.PhaseClosing && err == nil:
+		return r, channel.Faultf(channel.CodeNotOpen, "the channel is %s and can't be closed together now", phase).
+			WithHint("see: runnel channel %s", d.id.String()[:8])
+	}
+	why := "the peer has not answered yet"
+	if failure != "" {
+		why = failure
+	}
+	return r, channel.Faultf(channel.CodePending, "closing began and is not done: %s", why).
+		WithHint("no more payments are made; the close goes on by itself, and after %d blocks each side settles alone", channel.CloseTimeout)
+}
+
+// shares reads from the transaction what each side really gets.
+func (n *Node) shares(d *driver, raw []byte) (self, peer channel.Sat) {
+	_, outs, err := n.deps.Scheme.Parts(raw)
+	st := &d.w.st
+	if err != nil || st.Closing.Mine == nil || st.Closing.Peers == nil {
+		return 0, 0
+	}
+	for _, o := range outs {
+		switch string(o.Script) {
+		case string(st.Closing.Mine.Payout):
+			self += o.Value
+		case string(st.Closing.Peers.Payout):
+			peer += o.Value
+		}
+	}
+	return self, peer
+}
+
+func (n *Node) closeAlone(ctx context.Context, d *driver, script []byte, req channel.CloseRequest) (channel.CloseResult, error) {
+	n.read(d, func(d *driver) {
+		d.exits.rate = ledger.FeeRate(req.FeeRate)
+		if req.To != "" {
+			d.exits.to = script
+		}
+	})
+	if err := d.apply(ctx, channel.CloseAlone{}); err != nil {
+		return channel.CloseResult{}, n.fault(err)
+	}
+	r := channel.CloseResult{Channel: d.id, Kind: "refund_wait"}
+	var phase channel.Phase
+	err := d.until(ctx, func(d *driver) bool {
+		st := &d.w.st
+		phase = st.Phase
+		if st.Terms.Out.Exists() && (st.OutFunding.Tx != nil || len(st.OutFunding.Seen) > 0) {
+			r.RefundHeight = st.Terms.Out.Expiry
+			if o, ok := st.OutFunding.Claim(); ok {
+				r.Local = o.Value - min(o.Value, st.Out.Spent.SatCeil())
+			}
+		}
+		exit := st.InFunding.Exit
+		if exit == nil {
+			return phase != channel.PhaseSettling || !st.CanSettle()
+		}
+		r.Kind, r.TxID, r.Fee = "settle", channel.TxIDString(exit.TxID), exit.Fee
+		r.Local = st.In.Total.SatCeil() - min(exit.Fee, st.In.Total.SatCeil())
+		r.Remote = st.Terms.In.Deposit - st.In.Total.SatCeil()
+		return true
+	})
+	if err != nil {
+		return r, channel.Faultf(channel.CodePending, "settling began; the transaction is not built yet").
+			WithHint("it is built and published by itself; see: runnel channel %s", d.id.String()[:8])
+	}
+	if phase != channel.PhaseSettling && !phase.Final() {
+		return r, channel.Faultf(channel.CodeNotOpen, "the channel is %s and can't be closed alone now", phase)
+	}
+	return r, nil
+}

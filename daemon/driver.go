@@ -1,0 +1,301 @@
+package daemon
+
+import (
+	"sync"
+	"time"
+
+	"github.com/runnel/runnel/channel"
+	"github.com/runnel/runnel/store"
+)
+
+// driver runs one worker. Its goroutine lives while there is mail and is gone while the channel idles.
+type driver struct {
+	n    *Node
+	id   channel.ID
+	peer channel.PeerID
+
+	mu      sync.Mutex // guards mail and running
+	space   sync.Cond  // mail was taken
+	mail    []any
+	running bool
+
+	// Only the running goroutine touches the rest.
+	w          *worker
+	boxes      []*outbox               // on their way to the disk, oldest first
+	lazy       *outbox                 // answers that may wait for the next commit
+	recent     map[uint64]*frameRecord // frames taken in a commit that is on its way
+	close      closeAttempt
+	exits      exits
+	blindTaken channel.Msat    // since the chain was last seen
+	watchers   []chan struct{} // closed after the next turn: waiting API calls look again
+}
+
+// Mail of a driver, beside the events of its worker.
+type (
+	committed struct {
+		box *outbox
+		err error
+	}
+	flushLazy struct{}
+	// inspect runs fn on the state between two events.
+	inspect struct{ fn func(*driver) }
+	// applied is an event whose effects must be durable before done is called.
+	applied struct {
+		event any
+		done  func(error)
+	}
+)
+
+// outbox is what one run over the mail wants done: first stored, then sent, then published and told.
+type outbox struct {
+	batch     store.Batch
+	lanes     bool // the lane records change
+	cold      bool // everything changes
+	budget    bool
+	entries   []entry
+	sends     []channel.Message
+	publish   []channel.OwnTx
+	forget    []*job
+	taken     []uint64 // first sequence numbers in recent
+	after     []func(error)
+	afterSend []func()
+	broken    error // a record could not be made: the box fails like one that can't be written
+}
+
+func (b *outbox) stores() bool {
+	return b.lanes || b.cold || len(b.batch.Ops) > 0 || len(b.entries) > 0
+}
+
+// lazyOnly reports whether the box holds nothing that anybody waits for.
+func (b *outbox) lazyOnly() bool {
+	return !b.cold && len(b.sends) == 0 && len(b.publish) == 0 && len(b.after) == 0 && len(b.afterSend) == 0 && len(b.taken) == 0
+}
+
+func (b *outbox) merge(older *outbox) {
+	b.batch.Ops = append(older.batch.Ops, b.batch.Ops...)
+	b.entries = append(older.entries, b.entries...)
+	b.forget = append(older.forget, b.forget...)
+	b.lanes = b.lanes || older.lanes
+	b.budget = b.budget || older.budget
+}
+
+// lazyDelay bounds how long an answer waits for a commit to travel with. It is on nobody's path: the
+// application has its answer, and after a crash the peer repeats it.
+const lazyDelay = 20 * time.Millisecond
+
+func newDriver(n *Node, st channel.State) *driver {
+	d := &driver{n: n, id: st.Terms.ID, peer: st.Terms.Peer, w: newWorker(st, !n.cfg.SignEach), recent: map[uint64]*frameRecord{}}
+	d.space.L = &d.mu
+	return d
+}
+
+func (d *driver) post(m ...any) {
+	d.mu.Lock()
+	d.mail = append(d.mail, m...)
+	start := !d.running
+	d.running = true
+	d.mu.Unlock()
+	if start {
+		d.n.deps.Go(d.run)
+	}
+}
+
+// maxMail is how many messages of a peer may wait at one channel. Beyond it the connection is not read,
+// so that a flood stays in the sender's socket.
+const maxMail = 512
+
+// postBounded is post for what comes from a peer: it waits while too much is there.
+func (d *driver) postBounded(m any) {
+	d.mu.Lock()
+	for len(d.mail) > maxMail {
+		d.space.Wait()
+	}
+	d.mu.Unlock()
+	d.post(m)
+}
+
+func (d *driver) take() []any {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.space.Broadcast()
+	mail := d.mail
+	d.mail = nil
+	d.running = len(mail) > 0
+	return mail
+}
+
+func (d *driver) run() {
+	for mail := d.take(); len(mail) > 0; mail = d.take() {
+		box := &outbox{}
+		acted := false
+		for _, m := range mail {
+			_, looking := m.(inspect)
+			acted = acted || !looking
+			d.handle(box, m)
+		}
+		for effects := d.w.Idle(); len(effects) > 0; effects = d.w.Idle() {
+			d.perform(box, effects)
+		}
+		d.flush(box)
+		if acted {
+			d.wake()
+		}
+	}
+}
+
+func (d *driver) wake() {
+	for _, c := range d.watchers {
+		close(c)
+	}
+	d.watchers = nil
+}
+
+func (d *driver) handle(box *outbox, m any) {
+	switch m := m.(type) {
+	case committed:
+		d.committed(m)
+	case flushLazy:
+		if d.lazy != nil {
+			box.merge(d.lazy)
+			d.lazy = nil
+			box.after = append(box.after, func(error) {})
+		}
+	case inspect:
+		m.fn(d)
+	case applied:
+		d.turn(box, m.event)
+		box.after = append(box.after, m.done)
+	default:
+		d.turn(box, m)
+	}
+}
+
+func (d *driver) turn(box *outbox, event any) { d.perform(box, d.w.Turn(event)) }
+
+// flush hands the box to the disk, or, when there is nothing to store, behind what is on its way.
+func (d *driver) flush(box *outbox) {
+	if !box.stores() {
+		if len(d.boxes) > 0 {
+			last := d.boxes[len(d.boxes)-1]
+			last.sends = append(last.sends, box.sends...)
+			last.publish = append(last.publish, box.publish...)
+			last.after = append(last.after, box.after...)
+			last.afterSend = append(last.afterSend, box.afterSend...)
+			return
+		}
+		d.release(box, nil)
+		return
+	}
+	if d.lazy != nil {
+		box.merge(d.lazy)
+		d.lazy = nil
+	} else if box.lazyOnly() {
+		d.n.deps.After(lazyDelay, func() { d.post(flushLazy{}) })
+	}
+	if box.lazyOnly() && box.broken == nil {
+		d.lazy = box
+		return
+	}
+	if err := d.encode(box); err != nil {
+		d.boxes = append(d.boxes, box)
+		d.committed(committed{box, err})
+		return
+	}
+	d.boxes = append(d.boxes, box)
+	d.n.submit(box, func(err error) { d.post(committed{box, err}) })
+}
+
+func (d *driver) encode(box *outbox) error {
+	if box.broken != nil {
+		return box.broken
+	}
+	if box.cold {
+		b, err := d.w.st.MarshalCold()
+		if err != nil {
+			return err
+		}
+		box.batch.Put(channelKey(d.id), b)
+	}
+	if box.cold || box.lanes {
+		out, _ := d.w.st.Out.MarshalBinary()
+		in, _ := d.w.st.In.MarshalBinary()
+		box.batch.Put(laneRecordKey(d.id, true), out)
+		box.batch.Put(laneRecordKey(d.id, false), in)
+	}
+	return nil
+}
+
+// committed is the second half of "store, send, publish".
+func (d *driver) committed(c committed) {
+	if len(d.boxes) == 0 || d.boxes[0] != c.box {
+		return // dropped with a failed one before it
+	}
+	d.boxes = d.boxes[1:]
+	if c.err != nil {
+		d.n.log.Error("nothing could be stored: the channel goes back to its last durable state", "channel", d.id, "err", c.err)
+		for _, b := range append([]*outbox{c.box}, d.boxes...) {
+			d.fail(b, c.err)
+		}
+		d.boxes = nil
+		d.reload(c.err)
+		return
+	}
+	d.release(c.box, nil)
+}
+
+func (d *driver) release(box *outbox, err error) {
+	for _, seq := range box.taken {
+		delete(d.recent, seq)
+	}
+	for _, m := range box.sends {
+		d.n.send(d.peer, m)
+	}
+	for _, tx := range box.publish {
+		d.n.publish(d, tx)
+	}
+	for _, j := range box.forget {
+		d.n.jobs.forget(j)
+	}
+	for _, f := range box.afterSend {
+		f()
+	}
+	for _, f := range box.after {
+		f(err)
+	}
+}
+
+func (d *driver) fail(box *outbox, err error) {
+	for _, f := range box.after {
+		f(err)
+	}
+}
+
+// reload drops the speculative state. What was signed in it never left this node.
+func (d *driver) reload(cause error) {
+	d.n.drop(d.peer, "local storage failed")
+	d.lazy, d.recent = nil, map[uint64]*frameRecord{}
+	st, err := loadChannel(d.n.deps.Store, d.id)
+	if err != nil {
+		d.n.log.Error("a channel can't be loaded: it takes no part in anything until the next start", "channel", d.id, "err", err)
+		d.w.dropQueue(err)
+		d.w.st.Phase = channel.PhaseRecovering
+		return
+	}
+	old := d.w
+	st.Tip = old.st.Tip
+	d.w = newWorker(st, old.coalesce)
+	fault := channel.Faultf(channel.CodeFailure, "the payment could not be stored, so it was not made: %v", cause)
+	known := map[channel.PaymentID]*job{}
+	for _, j := range append(old.sent, old.queue...) {
+		known[j.payment.ID] = j
+	}
+	for i, j := range d.w.sent {
+		if k := known[j.payment.ID]; k != nil {
+			d.w.sent[i] = k
+			delete(known, j.payment.ID)
+		}
+	}
+	for _, j := range known {
+		d.n.abandon(j, fault)
+	}
+}

@@ -1,0 +1,129 @@
+package daemon
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"github.com/runnel/runnel/channel"
+	"github.com/runnel/runnel/daemon/budget"
+)
+
+// job is one payment of an own application on its way.
+type job struct {
+	payment channel.Payment
+	peer    channel.PeerID
+	channel channel.ID
+	state   atomic.Uint32 // jobWaiting, jobTaken, jobCancelled
+	token   budget.Token  // what the budget counts for it; released at most once
+
+	mu     sync.Mutex // guards the fields below
+	done   []func(channel.PayResult, error)
+	over   bool // result and err are set
+	result channel.PayResult
+	err    error
+}
+
+const (
+	jobWaiting = iota
+	jobTaken   // offered to the machine: may be signed
+	jobCancelled
+)
+
+func newJob(p channel.Payment, peer channel.PeerID, id channel.ID) *job {
+	j := &job{payment: p, peer: peer, channel: id}
+	j.state.Store(jobWaiting)
+	return j
+}
+
+func (j *job) take() bool {
+	return j.state.CompareAndSwap(jobWaiting, jobTaken) || j.state.Load() == jobTaken
+}
+func (j *job) untake() { j.state.CompareAndSwap(jobTaken, jobWaiting) }
+
+// cancel reports whether the payment was stopped before anything could be signed.
+func (j *job) cancel() bool { return j.state.CompareAndSwap(jobWaiting, jobCancelled) }
+
+// wait calls done once the fate is known, at once if it is.
+func (j *job) wait(done func(channel.PayResult, error)) {
+	j.mu.Lock()
+	if !j.over {
+		j.done = append(j.done, done)
+		j.mu.Unlock()
+		return
+	}
+	result, err := j.result, j.err
+	j.mu.Unlock()
+	done(result, err)
+}
+
+// alone reports whether one caller at most waits.
+func (j *job) alone() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.done) <= 1
+}
+
+// finish tells all that wait.
+func (j *job) finish(r channel.PayResult, err error) {
+	j.mu.Lock()
+	if j.over {
+		j.mu.Unlock()
+		return
+	}
+	j.over, j.result, j.err = true, r, err
+	done := j.done
+	j.done = nil
+	j.mu.Unlock()
+	for _, f := range done {
+		f(r, err)
+	}
+}
+
+// registry knows every own payment from the moment that it is asked for until its answer is durable, so
+// that an id means one payment, also when it comes 64 times at once.
+type registry struct {
+	mu   sync.Mutex // guards jobs
+	jobs map[channel.PaymentID]*job
+}
+
+func newRegistry() *registry { return &registry{jobs: map[channel.PaymentID]*job{}} }
+
+// claim registers j, or returns the job that has its id already.
+func (r *registry) claim(j *job) (other *job) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if other := r.jobs[j.payment.ID]; other != nil {
+		return other
+	}
+	r.jobs[j.payment.ID] = j
+	return nil
+}
+
+func (r *registry) forget(j *job) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.jobs[j.payment.ID] == j {
+		delete(r.jobs, j.payment.ID)
+	}
+}
+
+func (r *registry) len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.jobs)
+}
+
+var errCancelled = errors.New("daemon: given up before anything was signed")
+
+func errOffline(peer channel.PeerID) error {
+	return channel.Faultf(channel.CodePeerUnreachable, "peer %s is not connected; nothing was signed", shortPeer(peer)).
+		WithHint("it is dialled again by itself; see: runnel peers")
+}
+
+func shortPeer(p channel.PeerID) string {
+	if len(p) <= 12 {
+		return string(p)
+	}
+	return "…" + string(p[len(p)-8:])
+}

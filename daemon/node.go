@@ -1,0 +1,309 @@
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/runnel/runnel/channel"
+	"github.com/runnel/runnel/daemon/budget"
+	"github.com/runnel/runnel/ledger"
+	"github.com/runnel/runnel/policy"
+	"github.com/runnel/runnel/store"
+	"github.com/runnel/runnel/wire"
+)
+
+// Deps are the concrete parts that a node is made of, and its sources of time, chance and concurrency.
+type Deps struct {
+	Store     store.Store
+	Committer Committer
+	Transport wire.Transport
+	Scheme    ledger.Scheme
+	Signer    ledger.Signer
+	Wallet    ledger.Wallet
+	Chain     ledger.Chain
+	Log       *slog.Logger
+
+	Now   func() time.Time            // default time.Now
+	Rand  func([]byte)                // default crypto/rand
+	Go    func(func())                // runs a function beside the caller; default a goroutine
+	After func(time.Duration, func()) // runs a function later; default time.AfterFunc
+}
+
+// Committer makes batches durable in the order of submission; store.Committer is one.
+type Committer interface {
+	Submit(b *store.Batch, done func(error))
+	Commit(b *store.Batch) error
+}
+
+func (d *Deps) defaults() {
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	if d.Rand == nil {
+		d.Rand = func(b []byte) { _, _ = rand.Read(b) } // never fails: crypto/rand ends the program instead
+	}
+	if d.Go == nil {
+		d.Go = func(f func()) { go f() }
+	}
+	if d.After == nil {
+		d.After = func(t time.Duration, f func()) { time.AfterFunc(t, f) }
+	}
+	if d.Log == nil {
+		d.Log = slog.Default()
+	}
+}
+
+// Node is a running daemon. Its methods are those of api.Node.
+type Node struct {
+	cfg     Config
+	deps    Deps
+	log     *slog.Logger
+	jobs    *registry
+	budget  *budget.Ledger
+	metrics *metrics
+	hub     hub
+	limits  atomic.Pointer[policy.Limits]
+
+	submitMu sync.Mutex // orders event numbers and budget records as their commits
+	nextSeq  uint64
+
+	keyMu sync.Mutex // one caller takes key indexes at a time
+
+	mu       sync.Mutex // guards the maps below, never held over I/O
+	drivers  map[channel.ID]*driver
+	lanes    map[laneKey]laneRef
+	byPeer   map[channel.PeerID][]*driver
+	sessions map[channel.PeerID]*session
+	opening  map[channel.ID]chan channel.Message // own Opens that wait for an answer
+	pending  map[channel.PeerID]int              // Opens of peers being answered
+	dialing  map[channel.PeerID]bool
+	hellos   map[channel.PeerID][]chan error
+	watch    watchlist
+
+	chain  chainView
+	ctx    context.Context // ends when Run does
+	cancel context.CancelFunc
+	stop   chan struct{}
+	once   sync.Once
+	work   sync.WaitGroup
+	closed atomic.Bool
+	disk   atomic.Int64 // bytes free, -1 unknown
+}
+
+type laneRef struct {
+	d   *driver
+	out bool
+}
+
+// New loads what the store holds. Nothing is sent or accepted before Run.
+func New(cfg Config, deps Deps) (*Node, error) {
+	deps.defaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	n := &Node{
+		cfg: cfg, deps: deps, log: deps.Log, jobs: newRegistry(), metrics: newMetrics(),
+		drivers: map[channel.ID]*driver{}, lanes: map[laneKey]laneRef{}, byPeer: map[channel.PeerID][]*driver{},
+		sessions: map[channel.PeerID]*session{}, opening: map[channel.ID]chan channel.Message{},
+		pending: map[channel.PeerID]int{}, dialing: map[channel.PeerID]bool{}, hellos: map[channel.PeerID][]chan error{},
+		watch: newWatchlist(), stop: make(chan struct{}),
+	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.limits.Store(&cfg.Limits)
+	n.disk.Store(n.freeDisk())
+	n.observe()
+	if err := n.loadBudget(); err != nil {
+		return nil, err
+	}
+	if err := n.loadEvents(); err != nil {
+		return nil, err
+	}
+	if err := n.loadChannels(); err != nil {
+		return nil, err
+	}
+	return n, n.loadScanned()
+}
+
+func (n *Node) loadChannels() error {
+	ids, err := channelIDs(n.deps.Store)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		st, err := loadChannel(n.deps.Store, id)
+		if err != nil {
+			return fmt.Errorf("channel %s can't be read: %w", id, err)
+		}
+		if _, err := n.adopt(st); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var errLaneKey = errors.New("daemon: two lanes share the first eight bytes of their ids")
+
+// adopt makes a driver for a channel.
+func (n *Node) adopt(st channel.State) (*driver, error) {
+	d := newDriver(n, st)
+	for _, j := range d.w.sent {
+		n.jobs.claim(j)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	refs := map[laneKey]laneRef{}
+	for _, l := range []struct {
+		terms channel.LaneTerms
+		out   bool
+	}{{st.Terms.Out, true}, {st.Terms.In, false}} {
+		if !l.terms.Exists() {
+			continue
+		}
+		k := keyOf(l.terms.ID())
+		if _, taken := n.lanes[k]; taken {
+			return nil, errLaneKey
+		}
+		refs[k] = laneRef{d, l.out}
+	}
+	if n.drivers[d.id] != nil {
+		return nil, fmt.Errorf("daemon: channel %s exists", d.id)
+	}
+	for k, r := range refs {
+		n.lanes[k] = r
+	}
+	n.drivers[d.id] = d
+	n.byPeer[d.peer] = append(n.byPeer[d.peer], d)
+	if !st.Phase.Final() {
+		n.watch.add(n.deps.Scheme, d, &st)
+	}
+	return d, nil
+}
+
+// forgetDriver takes back an adopt whose channel could not be stored.
+func (n *Node) forgetDriver(d *driver) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.drivers, d.id)
+	for k, r := range n.lanes {
+		if r.d == d {
+			delete(n.lanes, k)
+		}
+	}
+	for i, o := range n.byPeer[d.peer] {
+		if o == d {
+			n.byPeer[d.peer] = append(n.byPeer[d.peer][:i:i], n.byPeer[d.peer][i+1:]...)
+		}
+	}
+	n.watch.remove(d)
+}
+
+// Run follows chain and peers until ctx ends or Stop is called, then stops in order: no new payments,
+// what was signed is stored, connections end.
+func (n *Node) Run(ctx context.Context) error {
+	n.spawn(n.acceptPeers)
+	n.spawn(n.followChain)
+	n.spawn(n.keepConnected)
+	select {
+	case <-ctx.Done():
+	case <-n.stop:
+	}
+	n.closed.Store(true)
+	n.log.Info("stopping")
+	n.settleDown()
+	n.cancel()
+	err := n.deps.Transport.Close()
+	n.work.Wait()
+	n.settleDown()
+	n.hub.close()
+	return err
+}
+
+// settleDown waits until every channel has stored what it has.
+func (n *Node) settleDown() {
+	var wg sync.WaitGroup
+	for _, d := range n.all() {
+		wg.Add(1)
+		d.post(flushLazy{}, applied{event: nil, done: func(error) { wg.Done() }})
+	}
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(stopTimeout):
+		n.log.Warn("some channels did not come to rest; what is stored is complete as it is")
+	}
+}
+
+const stopTimeout = 5 * time.Second
+
+// spawn runs f until it returns; Run waits for it.
+func (n *Node) spawn(f func()) {
+	n.work.Add(1)
+	n.deps.Go(func() {
+		defer n.work.Done()
+		f()
+	})
+}
+
+// Stop ends Run.
+func (n *Node) Stop(context.Context) error {
+	n.once.Do(func() { close(n.stop) })
+	return nil
+}
+
+func (n *Node) all() []*driver {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all := make([]*driver, 0, len(n.drivers))
+	for _, d := range n.drivers {
+		all = append(all, d)
+	}
+	return all
+}
+
+// read runs fn on a channel's state, between two of its events.
+func (n *Node) read(d *driver, fn func(*driver)) {
+	done := make(chan struct{})
+	d.post(inspect{func(d *driver) { fn(d); close(done) }})
+	<-done
+}
+
+// submit gives the box's log entries their numbers and hands it to the committer, in one order.
+func (n *Node) submit(box *outbox, done func(error)) {
+	n.submitMu.Lock()
+	defer n.submitMu.Unlock()
+	now := n.deps.Now().UnixMilli()
+	for i := range box.entries {
+		e := &box.entries[i]
+		e.Time, e.Seq = now, n.nextSeq
+		n.nextSeq += e.width()
+		box.batch.Put(eventKey(e.Seq), e.encode())
+	}
+	if box.budget {
+		box.batch.Put(n.budget.Record())
+	}
+	last := n.nextSeq - 1
+	told := len(box.entries) > 0
+	n.deps.Committer.Submit(&box.batch, func(err error) {
+		if err == nil && told {
+			n.hub.advance(last)
+		}
+		done(err)
+	})
+}
+
+// SetLimits replaces the node's limits for everything that is decided from now on.
+func (n *Node) SetLimits(l policy.Limits) error {
+	if err := l.Validate(); err != nil {
+		return err
+	}
+	n.limits.Store(&l)
+	n.budget.SetLimits(l)
+	return nil
+}

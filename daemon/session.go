@@ -1,0 +1,474 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/runnel/runnel/channel"
+	"github.com/runnel/runnel/store"
+	"github.com/runnel/runnel/wire"
+)
+
+// session is a connection whose hellos agreed.
+type session struct {
+	conn  wire.Conn
+	peer  channel.PeerID
+	agent string
+}
+
+const (
+	helloTimeout = 10 * time.Second
+	dialTimeout  = 15 * time.Second
+	retryFirst   = 300 * time.Millisecond
+	retryMost    = 30 * time.Second
+)
+
+func (n *Node) acceptPeers() {
+	for {
+		conn, err := n.deps.Transport.Accept(n.ctx)
+		if err != nil {
+			if n.ctx.Err() == nil && !errors.Is(err, wire.ErrClosed) {
+				n.log.Error("no more connections are accepted", "err", err)
+			}
+			return
+		}
+		n.spawn(func() { n.serve(conn) })
+	}
+}
+
+func (n *Node) hello() *wire.Hello {
+	return &wire.Hello{Versions: []uint32{wire.Version}, Genesis: n.deps.Scheme.Genesis(), Agent: "runnel/" + n.cfg.Version}
+}
+
+// serve greets a peer and reads what it says until the connection ends.
+func (n *Node) serve(conn wire.Conn) {
+	defer conn.Close()
+	peer := conn.Peer()
+	s, err := n.greet(conn)
+	n.greeted(peer, err)
+	if err != nil {
+		n.log.Info("peer not taken", "peer", peer, "err", err)
+		return
+	}
+	n.begin(s)
+	err = n.listen(s)
+	n.end(s, err)
+}
+
+// greet exchanges hellos. A peer that does not say hello in time is cut off.
+func (n *Node) greet(conn wire.Conn) (*session, error) {
+	b, err := wire.Encode(n.hello())
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.Send(b); err != nil {
+		return nil, err
+	}
+	late := time.AfterFunc(helloTimeout, func() { _ = conn.Close() })
+	defer late.Stop()
+	if b, err = conn.Recv(); err != nil {
+		return nil, err
+	}
+	m, err := wire.Decode(b)
+	if err != nil {
+		n.sayError(conn, err)
+		return nil, err
+	}
+	if refusal, ok := m.(*wire.Error); ok {
+		return nil, refusal
+	}
+	hello, ok := m.(*wire.Hello)
+	if !ok {
+		return nil, errors.New("the peer did not begin with a hello")
+	}
+	agreed, err := wire.Negotiate(*n.hello(), *hello)
+	if err != nil {
+		n.sayError(conn, err)
+		return nil, err
+	}
+	return &session{conn: conn, peer: conn.Peer(), agent: agreed.Agent}, nil
+}
+
+func (n *Node) sayError(conn wire.Conn, err error) {
+	if b, encErr := wire.Encode(wire.ErrorFor(err)); encErr == nil {
+		_ = conn.Send(b)
+		time.Sleep(50 * time.Millisecond) // lets the last word leave before the connection ends
+	}
+}
+
+// greeted tells those that wait for a connection.
+func (n *Node) greeted(peer channel.PeerID, err error) {
+	n.mu.Lock()
+	waiting := n.hellos[peer]
+	delete(n.hellos, peer)
+	n.mu.Unlock()
+	for _, w := range waiting {
+		w <- err
+	}
+}
+
+func (n *Node) begin(s *session) {
+	n.mu.Lock()
+	old := n.sessions[s.peer]
+	n.sessions[s.peer] = s
+	drivers := append([]*driver(nil), n.byPeer[s.peer]...)
+	n.mu.Unlock()
+	if old != nil {
+		_ = old.conn.Close()
+	}
+	n.log.Info("peer connected", "peer", s.peer, "addr", s.conn.RemoteAddr(), "agent", s.agent)
+	if n.chain.scanned.Load() {
+		for _, d := range drivers {
+			d.post(channel.Connected{})
+		}
+	}
+}
+
+func (n *Node) end(s *session, cause error) {
+	n.mu.Lock()
+	current := n.sessions[s.peer] == s
+	if current {
+		delete(n.sessions, s.peer)
+	}
+	drivers := append([]*driver(nil), n.byPeer[s.peer]...)
+	n.mu.Unlock()
+	n.log.Info("peer disconnected", "peer", s.peer, "cause", cause)
+	if !current {
+		return
+	}
+	for _, d := range drivers {
+		d.post(channel.Disconnected{})
+	}
+}
+
+// listen reads messages and posts them to the channels that they are about.
+func (n *Node) listen(s *session) error {
+	for {
+		b, err := s.conn.Recv()
+		if err != nil {
+			return err
+		}
+		m, err := wire.Decode(b)
+		if err != nil {
+			n.metrics.misbehaved()
+			n.sayError(s.conn, err)
+			return err
+		}
+		if err := n.route(s, m); err != nil {
+			n.metrics.misbehaved()
+			n.sayError(s.conn, err)
+			return err
+		}
+	}
+}
+
+var errForeign = errors.New("the peer speaks of a lane or channel that it has no part in")
+
+func (n *Node) route(s *session, m wire.Message) error {
+	switch m := m.(type) {
+	case *channel.Frame:
+		return n.toLane(s, m.Lane, frameEvent{m})
+	case *channel.Ack:
+		return n.toLane(s, m.Lane, channel.Received{Msg: m})
+	case *channel.Funded:
+		return n.toLane(s, m.Lane, channel.Received{Msg: m})
+	case *channel.Ready:
+		return n.toLane(s, m.Lane, channel.Received{Msg: m})
+	case *channel.Open:
+		n.spawn(func() { n.answerOpen(s, m) })
+	case *channel.Accept:
+		n.answered(m.Channel, m)
+	case *channel.Refuse:
+		if !n.answered(m.Channel, m) {
+			return n.toChannel(s, m.Channel, m)
+		}
+	case *channel.Resync:
+		return n.toChannel(s, m.Channel, m)
+	case *channel.Stop:
+		return n.toChannel(s, m.Channel, m)
+	case *channel.CloseOffer:
+		return n.toChannel(s, m.Channel, m)
+	case *channel.CloseSign:
+		return n.toChannel(s, m.Channel, m)
+	case *channel.CloseDone:
+		return n.toChannel(s, m.Channel, m)
+	case *wire.Error:
+		n.log.Warn("the peer ended the connection", "peer", s.peer, "err", m)
+		return m
+	default:
+		return errors.New("a message that has no place here")
+	}
+	return nil
+}
+
+func (n *Node) toLane(s *session, lane channel.LaneID, event any) error {
+	n.mu.Lock()
+	ref, ok := n.lanes[keyOf(lane)]
+	n.mu.Unlock()
+	if !ok || ref.d.peer != s.peer {
+		return errForeign
+	}
+	ref.d.postBounded(event)
+	return nil
+}
+
+// toChannel posts a message to its channel. A peer that speaks of a channel that we don't have is told
+// so: it may have agreed to one that we gave up.
+func (n *Node) toChannel(s *session, id channel.ID, m channel.Message) error {
+	n.mu.Lock()
+	d := n.drivers[id]
+	n.mu.Unlock()
+	if d != nil && d.peer != s.peer {
+		return errForeign
+	}
+	if d == nil {
+		if _, resync := m.(*channel.Resync); resync {
+			n.send(s.peer, &channel.Refuse{Channel: id, Code: channel.DenyUnknownChannel, Text: "no such channel here"})
+		}
+		return nil
+	}
+	d.postBounded(channel.Received{Msg: m})
+	return nil
+}
+
+// send hands a message to the peer's connection, if there is one. What gets lost here is sent again
+// after the next resync.
+func (n *Node) send(peer channel.PeerID, m channel.Message) {
+	n.mu.Lock()
+	s := n.sessions[peer]
+	n.mu.Unlock()
+	if s == nil {
+		return
+	}
+	b, err := wire.Encode(m)
+	if err != nil {
+		n.log.Error("a message could not be encoded", "type", m, "err", err)
+		return
+	}
+	if err := s.conn.Send(b); err != nil {
+		n.log.Debug("a message was not sent", "peer", peer, "err", err)
+		_ = s.conn.Close()
+	}
+}
+
+// drop ends the connection to a peer.
+func (n *Node) drop(peer channel.PeerID, why string) {
+	n.mu.Lock()
+	s := n.sessions[peer]
+	n.mu.Unlock()
+	if s != nil {
+		n.log.Info("disconnecting", "peer", peer, "why", why)
+		_ = s.conn.Close()
+	}
+}
+
+func (n *Node) session(peer channel.PeerID) *session {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.sessions[peer]
+}
+
+// connect returns the session with a peer given by id or multiaddr, dialling if there is none.
+func (n *Node) connect(ctx context.Context, addr string) (*session, error) {
+	peer, err := n.deps.Transport.Parse(addr)
+	if err != nil {
+		return nil, channel.Faultf(channel.CodeBadRequest, "%v", err).
+			WithHint("a peer is a peer id or a multiaddr that ends in /p2p/PEER_ID")
+	}
+	if s := n.session(peer); s != nil {
+		return s, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	heard := make(chan error, 1)
+	n.mu.Lock()
+	n.hellos[peer] = append(n.hellos[peer], heard)
+	n.mu.Unlock()
+	if err := n.dial(ctx, peer, addr); err != nil {
+		return nil, err
+	}
+	for {
+		select {
+		case err := <-heard:
+			if err != nil {
+				return nil, incompatible(err)
+			}
+		case <-time.After(20 * time.Millisecond): // an older greeting may have been heard before we asked
+		case <-ctx.Done():
+			return nil, channel.Faultf(channel.CodePeerUnreachable, "peer %s did not answer in time", shortPeer(peer))
+		}
+		if s := n.session(peer); s != nil {
+			return s, nil
+		}
+	}
+}
+
+func incompatible(err error) error {
+	code := channel.CodePeerUnreachable
+	var said *wire.Error
+	if errors.Is(err, wire.ErrNetwork) || errors.Is(err, wire.ErrVersion) || errors.Is(err, wire.ErrFeature) || errors.As(err, &said) {
+		code = channel.CodeIncompatible
+	}
+	return channel.Faultf(code, "%v", err)
+}
+
+// dial tries the address, or for a bare id what the store remembers.
+func (n *Node) dial(ctx context.Context, peer channel.PeerID, addr string) error {
+	addrs := []string{addr}
+	if addr == string(peer) {
+		addrs = append(n.addresses(peer), addr)
+	}
+	var last error
+	for _, a := range addrs {
+		_, err := n.deps.Transport.Dial(ctx, a)
+		if err == nil {
+			if a != string(peer) {
+				n.remember(peer, a)
+			}
+			return nil
+		}
+		if last == nil || !errors.Is(err, wire.ErrUnknownPeer) {
+			last = err
+		}
+	}
+	if errors.Is(last, wire.ErrUnknownPeer) {
+		return channel.Faultf(channel.CodeUnknownPeer, "no address is known for peer %s", peer).
+			WithHint("give its full multiaddr, which it shows with: runnel status")
+	}
+	return channel.Faultf(channel.CodePeerUnreachable, "peer %s can't be reached: %v", shortPeer(peer), last)
+}
+
+func (n *Node) addresses(peer channel.PeerID) (addrs []string) {
+	b, err := n.deps.Store.Get(peerKey(peer))
+	if err == nil {
+		err = json.Unmarshal(b, &addrs)
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		n.log.Warn("a peer's addresses can't be read", "peer", peer, "err", err)
+	}
+	return addrs
+}
+
+const maxAddresses = 4
+
+// remember keeps the last few addresses at which a peer was reached.
+func (n *Node) remember(peer channel.PeerID, addr string) {
+	addrs := []string{addr}
+	for _, a := range n.addresses(peer) {
+		if a != addr && len(addrs) < maxAddresses {
+			addrs = append(addrs, a)
+		}
+	}
+	b, _ := json.Marshal(addrs) // strings only
+	if err := n.deps.Committer.Commit(new(store.Batch).Put(peerKey(peer), b)); err != nil {
+		n.log.Warn("a peer's address could not be stored", "peer", peer, "err", err)
+	}
+}
+
+// keepConnected dials peers with which something is at stake, with growing pauses.
+func (n *Node) keepConnected() {
+	pause, next := map[channel.PeerID]time.Duration{}, map[channel.PeerID]time.Time{}
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
+		for _, peer := range n.missing() {
+			now := n.deps.Now()
+			if now.Before(next[peer]) {
+				continue
+			}
+			p := min(max(2*pause[peer], retryFirst), retryMost)
+			pause[peer], next[peer] = p, now.Add(p)
+			n.redial(peer)
+		}
+		n.mu.Lock()
+		for peer := range pause {
+			if n.sessions[peer] != nil {
+				delete(pause, peer)
+				delete(next, peer)
+			}
+		}
+		n.mu.Unlock()
+	}
+}
+
+// missing lists peers that we share a live channel with and are not connected to.
+func (n *Node) missing() (peers []channel.PeerID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for peer := range n.watch.live {
+		if n.sessions[peer] == nil && !n.dialing[peer] {
+			peers = append(peers, peer)
+		}
+	}
+	return peers
+}
+
+func (n *Node) redial(peer channel.PeerID) {
+	n.mu.Lock()
+	n.dialing[peer] = true
+	n.mu.Unlock()
+	n.spawn(func() {
+		ctx, cancel := context.WithTimeout(n.ctx, dialTimeout)
+		defer cancel()
+		err := n.dial(ctx, peer, string(peer))
+		n.mu.Lock()
+		delete(n.dialing, peer)
+		n.mu.Unlock()
+		if err != nil && n.ctx.Err() == nil {
+			n.log.Debug("a peer can't be reached", "peer", peer, "err", err)
+		}
+	})
+}
+
+// Connect dials a peer.
+func (n *Node) Connect(ctx context.Context, addr string) (channel.PeerInfo, error) {
+	s, err := n.connect(ctx, addr)
+	if err != nil {
+		return channel.PeerInfo{}, err
+	}
+	return channel.PeerInfo{PeerID: s.peer, Addrs: []string{s.conn.RemoteAddr()}, Connected: true, Agent: s.agent}, nil
+}
+
+// Disconnect ends the connection to a peer. One with live channels is dialled again.
+func (n *Node) Disconnect(_ context.Context, peer string) error {
+	id, err := n.resolvePeer(peer)
+	if err != nil {
+		return err
+	}
+	if n.session(id) == nil {
+		return channel.Faultf(channel.CodeNotFound, "peer %s is not connected", shortPeer(id))
+	}
+	n.drop(id, "asked by the owner")
+	return nil
+}
+
+// Peers lists who is connected and with whom there are channels.
+func (n *Node) Peers(context.Context) ([]channel.PeerInfo, error) {
+	n.mu.Lock()
+	found := map[channel.PeerID]*channel.PeerInfo{}
+	for peer, s := range n.sessions {
+		found[peer] = &channel.PeerInfo{PeerID: peer, Connected: true, Agent: s.agent, Addrs: []string{s.conn.RemoteAddr()}}
+	}
+	for peer, live := range n.watch.live {
+		if found[peer] == nil {
+			found[peer] = &channel.PeerInfo{PeerID: peer}
+		}
+		found[peer].Channels = live
+	}
+	n.mu.Unlock()
+	list := make([]channel.PeerInfo, 0, len(found))
+	for _, p := range found {
+		if len(p.Addrs) == 0 {
+			p.Addrs = n.addresses(p.PeerID)
+		}
+		list = append(list, *p)
+	}
+	sortBy(list, func(a, b channel.PeerInfo) bool { return strings.Compare(string(a.PeerID), string(b.PeerID)) < 0 })
+	return list, nil
+}

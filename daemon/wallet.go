@@ -1,0 +1,215 @@
+package daemon
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/runnel/runnel/channel"
+	"github.com/runnel/runnel/ledger"
+)
+
+// The owner's on-chain money, and the node's health.
+
+// fault gives every error that leaves the node the form that its owner sees.
+func (n *Node) fault(err error) error {
+	if err == nil {
+		return nil
+	}
+	var f *channel.Fault
+	if errors.As(err, &f) {
+		return f
+	}
+	code := channel.CodeFailure
+	switch {
+	case errors.Is(err, ledger.ErrInsufficientFunds):
+		code = channel.CodeInsufficientFunds
+	case errors.Is(err, ledger.ErrUnreachable):
+		code = channel.CodeChainUnreachable
+	case errors.Is(err, ledger.ErrRejected), errors.Is(err, ledger.ErrConflict):
+		code = channel.CodeRejected
+	case errors.Is(err, ledger.ErrUnsupported):
+		code = channel.CodeUnsupported
+	case errors.Is(err, ledger.ErrBadAddress), errors.Is(err, ledger.ErrTooSmall), errors.Is(err, ledger.ErrUneconomic):
+		code = channel.CodeBadRequest
+	case errors.Is(err, ledger.ErrNotFound):
+		code = channel.CodeNotFound
+	case errors.Is(err, errCancelled):
+		code = channel.CodePeerUnreachable
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		code = channel.CodePending
+	}
+	switch channel.KindOf(err) {
+	case channel.KindInvalid:
+		code = channel.CodeBadRequest
+	case channel.KindNotOpen, channel.KindForbidden, channel.KindWrongFunding:
+		code = channel.CodeNotOpen
+	case channel.KindCapacity:
+		code = channel.CodeInsufficient
+	case channel.KindExpiring:
+		code = channel.CodeExpiring
+	case channel.KindWindow:
+		code = channel.CodePeerUnreachable
+	}
+	return channel.Faultf(code, "%v", err)
+}
+
+// NewAddress is a fresh address of the own wallet.
+func (n *Node) NewAddress(ctx context.Context) (string, error) {
+	a, _, err := n.deps.Wallet.NewAddress(ctx)
+	return a, n.fault(err)
+}
+
+// Balance is all money of the node.
+func (n *Node) Balance(ctx context.Context) (channel.Balance, error) {
+	b, err := n.deps.Wallet.Balance(ctx)
+	if err != nil {
+		return channel.Balance{}, n.fault(err)
+	}
+	total := channel.Balance{Onchain: b.Confirmed, Pending: b.Pending, Locked: b.Locked}
+	for _, d := range n.live() {
+		n.read(d, func(d *driver) {
+			self, peer := d.w.st.Balances()
+			total.ChannelLocal += self
+			total.ChannelRemote += peer
+		})
+	}
+	return total, nil
+}
+
+// Send pays from the own wallet.
+func (n *Node) Send(ctx context.Context, address string, amount channel.Sat, all bool, rate uint64) (channel.Sent, error) {
+	if _, err := n.needChain(); err != nil {
+		return channel.Sent{}, err
+	}
+	script, err := n.deps.Scheme.Script(address)
+	if err != nil {
+		return channel.Sent{}, channel.Faultf(channel.CodeBadRequest, "%s is not an address of %s: %v", address, n.cfg.Network, err)
+	}
+	if !all && amount < channel.DustSat {
+		return channel.Sent{}, channel.Faultf(channel.CodeBadRequest, "%d sat is below the %d sat that nodes relay", amount, channel.DustSat)
+	}
+	var tx ledger.Tx
+	if all {
+		tx, err = n.deps.Wallet.SendAll(ctx, script, n.rate(rate))
+	} else {
+		tx, err = n.deps.Wallet.Send(ctx, script, amount, n.rate(rate))
+	}
+	if err != nil {
+		return channel.Sent{}, n.fault(err)
+	}
+	return n.sent(tx, script), nil
+}
+
+// sent sums up what a transaction pays to a script.
+func (n *Node) sent(tx ledger.Tx, script []byte) channel.Sent {
+	s := channel.Sent{TxID: channel.TxIDString(tx.ID), Fee: tx.Fee}
+	if _, outs, err := n.deps.Scheme.Parts(tx.Raw); err == nil {
+		for _, o := range outs {
+			if string(o.Script) == string(script) {
+				s.Amount += o.Value
+			}
+		}
+	}
+	return s
+}
+
+// Bump raises the fee of an unconfirmed transaction.
+func (n *Node) Bump(ctx context.Context, txid string, rate uint64) (channel.Sent, error) {
+	id, err := parseTxID(txid)
+	if err != nil {
+		return channel.Sent{}, err
+	}
+	if _, err := n.needChain(); err != nil {
+		return channel.Sent{}, err
+	}
+	tx, err := n.deps.Wallet.Bump(ctx, id, n.rate(rate))
+	if err != nil {
+		return channel.Sent{}, n.fault(err)
+	}
+	return channel.Sent{TxID: channel.TxIDString(tx.ID), Fee: tx.Fee}, nil
+}
+
+func parseTxID(s string) (id [32]byte, err error) {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != 32 {
+		return id, channel.Faultf(channel.CodeBadRequest, "%q is not a transaction id: it has 64 hex digits", s)
+	}
+	for i := range id {
+		id[i] = b[31-i]
+	}
+	return id, nil
+}
+
+// Transactions is the on-chain history, newest first.
+func (n *Node) Transactions(ctx context.Context) ([]channel.WalletTx, error) {
+	txs, err := n.deps.Wallet.Transactions(ctx)
+	if err != nil {
+		return nil, n.fault(err)
+	}
+	list := make([]channel.WalletTx, len(txs))
+	for i, t := range txs {
+		list[i] = channel.WalletTx{TxID: channel.TxIDString(t.ID), Amount: t.Amount, Fee: t.Fee, Confirmations: t.Confirmations,
+			Height: t.Height, Time: t.Time, Label: t.Label}
+	}
+	return list, nil
+}
+
+// Status is the node's health.
+func (n *Node) Status(ctx context.Context) (channel.NodeStatus, error) {
+	tip, _ := n.chain.tip()
+	rate, source := n.chain.feeRate()
+	s := channel.NodeStatus{Version: n.cfg.Version, Network: n.cfg.Network, Backend: n.deps.Chain.Capabilities().Name, PeerID: n.deps.Transport.Self(),
+		Height: tip.Height, FeeSource: source, FeeRate: uint64(rate), Channels: len(n.live())}
+	if addrs := n.deps.Transport.Addrs(); len(addrs) > 0 {
+		s.Addr = addrs[0]
+	}
+	_, away := n.chain.unreachable()
+	_, walletSynced := n.deps.Wallet.Synced(ctx)
+	s.Synced = away == nil && n.chain.scanned.Load() && walletSynced
+	s.Attention = n.attention()
+	if b, err := n.Balance(ctx); err == nil {
+		s.Wallet = b
+	} else {
+		s.Attention = append(s.Attention, fmt.Sprintf("the wallet does not answer: %v", err))
+	}
+	return s, nil
+}
+
+// attention lists what needs the owner, most urgent first.
+func (n *Node) attention() (list []string) {
+	if since, err := n.chain.unreachable(); err != nil {
+		list = append(list, fmt.Sprintf("the chain backend does not answer since %s: %v", n.deps.Now().Sub(since).Round(time.Second), err))
+	}
+	if free := n.freeDisk(); free >= 0 && free < n.limits.Load().MinFreeDisk {
+		list = append(list, fmt.Sprintf("only %d MB of disk are free: new payments are refused", free>>20))
+	}
+	tip, _ := n.chain.tip()
+	for _, d := range n.live() {
+		var info channel.ChannelInfo
+		var frozen bool
+		n.read(d, func(d *driver) {
+			info = d.w.st.Info()
+			frozen = d.w.st.Out.Frozen != channel.NotFrozen || d.w.st.In.Frozen != channel.NotFrozen
+		})
+		id := d.id.String()[:8]
+		switch {
+		case frozen:
+			list = append(list, fmt.Sprintf("channel %s is frozen: %s; close it with: runnel close %s", id, info.Reason, id))
+		case info.Phase == channel.PhaseRecovering:
+			list = append(list, fmt.Sprintf("channel %s is recovering: close it with: runnel close %s", id, id))
+		case info.Phase == channel.PhaseOpen && tip.Height+n.cfg.Heights.CloseStop >= info.Expiry:
+			list = append(list, fmt.Sprintf("channel %s expires at block %d, in %d blocks: close it, or it is settled alone", id, info.Expiry, int64(info.Expiry)-int64(tip.Height)))
+		}
+	}
+	return list
+}
+
+func (n *Node) freeDisk() int64 {
+	if n.cfg.FreeDisk == nil {
+		return -1
+	}
+	return n.cfg.FreeDisk()
+}
