@@ -2,7 +2,7 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -17,7 +17,8 @@ import (
 
 // chainView is what the node knows of the chain. The follower writes it.
 type chainView struct {
-	scanned atomic.Bool // caught up once since the start: what the store says of fundings is proven
+	scanned atomic.Bool   // caught up once since the start: what the store says of fundings is proven
+	ready   chan struct{} // closed when scanned becomes true
 
 	mu      sync.Mutex     // guards the fields below
 	blocks  []ledger.Block // scanned, oldest first, the last is the tip; at most keepBlocks
@@ -64,10 +65,32 @@ func (n *Node) loadScanned() error {
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(b, &n.chain.blocks); err != nil {
-		return fmt.Errorf("daemon: the list of scanned blocks is damaged: %w", err)
+	n.chain.blocks, err = decodeBlocks(b)
+	return err
+}
+
+const blockBytes = 4 + 32 + 8
+
+func encodeBlocks(blocks []ledger.Block) []byte {
+	b := make([]byte, 0, len(blocks)*blockBytes)
+	for _, k := range blocks {
+		b = binary.BigEndian.AppendUint32(b, k.Height)
+		b = append(b, k.Hash[:]...)
+		b = binary.BigEndian.AppendUint64(b, uint64(k.Time))
 	}
-	return nil
+	return b
+}
+
+func decodeBlocks(b []byte) (blocks []ledger.Block, err error) {
+	if len(b)%blockBytes != 0 {
+		return nil, errors.New("daemon: the list of scanned blocks is damaged")
+	}
+	var prev [32]byte
+	for ; len(b) > 0; b = b[blockBytes:] {
+		k := ledger.Block{Height: binary.BigEndian.Uint32(b), Hash: [32]byte(b[4:36]), Prev: prev, Time: int64(binary.BigEndian.Uint64(b[36:]))}
+		blocks, prev = append(blocks, k), k.Hash
+	}
+	return blocks, nil
 }
 
 // followChain scans new blocks until the node stops. While the backend is away it keeps trying.
@@ -162,6 +185,7 @@ func (n *Node) caughtUp() {
 	if n.chain.scanned.Swap(true) {
 		return
 	}
+	close(n.chain.ready)
 	tip, _ := n.chain.tip()
 	n.log.Info("chain scanned", "height", tip.Height)
 	for _, d := range n.live() {
@@ -314,7 +338,7 @@ func (n *Node) addBlock(b ledger.Block) {
 	if len(n.chain.blocks) > keepBlocks {
 		n.chain.blocks = append([]ledger.Block(nil), n.chain.blocks[1:]...)
 	}
-	record, _ := json.Marshal(n.chain.blocks) // plain fields only
+	record := encodeBlocks(n.chain.blocks)
 	n.chain.mu.Unlock()
 	n.deps.Committer.Submit(new(store.Batch).Put(keyScanned, record), func(err error) {
 		if err != nil {
@@ -361,4 +385,11 @@ func (n *Node) publish(d *driver, tx channel.OwnTx) {
 			n.log.Debug("the wallet did not take note of a transaction", "txid", channel.TxIDString(tx.TxID), "err", err)
 		}
 	})
+}
+
+// unwatch forgets a channel in which nothing can happen any more. Its history stays.
+func (n *Node) unwatch(d *driver) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.watch.remove(d)
 }

@@ -60,6 +60,9 @@ func (d *driver) tell(box *outbox, e any) {
 	case channel.Moved:
 		d.n.log.Info("channel "+e.To.String(), "channel", d.id, "peer", d.peer)
 		box.entries = append(box.entries, entry{Kind: channel.EventPhase, Channel: d.id, Phase: e.To, Text: e.To.String()})
+		if e.To.Final() {
+			box.afterSend = append(box.afterSend, func() { d.n.unwatch(d) })
+		}
 	case channel.LaneChanged:
 		box.entries = append(box.entries, entry{Kind: channel.EventLane, Channel: d.id, Text: laneText(e)})
 	case channel.Alert:

@@ -92,6 +92,10 @@ type Node struct {
 	stop   chan struct{}
 	once   sync.Once
 	work   sync.WaitGroup
+
+	spawnMu sync.Mutex // guards ended: no work begins once Run waits for its end
+	ended   bool
+
 	closed atomic.Bool
 	disk   atomic.Int64 // bytes free, -1 unknown
 }
@@ -115,6 +119,7 @@ func New(cfg Config, deps Deps) (*Node, error) {
 		watch: newWatchlist(), stop: make(chan struct{}),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.chain.ready = make(chan struct{})
 	n.limits.Store(&cfg.Limits)
 	n.disk.Store(n.freeDisk())
 	n.observe()
@@ -218,6 +223,9 @@ func (n *Node) Run(ctx context.Context) error {
 	n.settleDown()
 	n.cancel()
 	err := n.deps.Transport.Close()
+	n.spawnMu.Lock()
+	n.ended = true
+	n.spawnMu.Unlock()
 	n.work.Wait()
 	n.settleDown()
 	n.hub.close()
@@ -242,13 +250,19 @@ func (n *Node) settleDown() {
 
 const stopTimeout = 5 * time.Second
 
-// spawn runs f until it returns; Run waits for it.
-func (n *Node) spawn(f func()) {
+// spawn runs f beside the caller; Run waits for its end. It reports false when the node has stopped.
+func (n *Node) spawn(f func()) bool {
+	n.spawnMu.Lock()
+	defer n.spawnMu.Unlock()
+	if n.ended {
+		return false
+	}
 	n.work.Add(1)
 	n.deps.Go(func() {
 		defer n.work.Done()
 		f()
 	})
+	return true
 }
 
 // Stop ends Run.

@@ -188,7 +188,9 @@ func (n *Node) propose(ctx context.Context, s *session, req channel.OpenRequest,
 		return nil, n.fault(err)
 	}
 	n.read(d, func(d *driver) { d.exits.fundRate = ledger.FeeRate(req.FeeRate) })
-	n.greetChannel(d, s)
+	if n.session(d.peer) == s {
+		d.post(channel.Connected{})
+	}
 	d.post(channel.Height{Tip: tip})
 	return d, nil
 }
@@ -307,13 +309,6 @@ func (n *Node) create(ctx context.Context, t channel.Terms) (*driver, error) {
 	return d, nil
 }
 
-// greetChannel tells a new channel that its peer is connected.
-func (n *Node) greetChannel(d *driver, s *session) {
-	if n.session(d.peer) == s {
-		d.post(channel.Connected{})
-	}
-}
-
 // awaitFunding waits until the funding transaction is durable and published, or given up.
 func (n *Node) awaitFunding(ctx context.Context, d *driver, q channel.OpenResult) (channel.OpenResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, fundTimeout)
@@ -401,7 +396,6 @@ func (n *Node) answerOpen(s *session, o *channel.Open) {
 	}
 	n.log.Info("channel agreed", "channel", d.id, "peer", s.peer, "peer_deposit_sat", o.Deposit, "deposit_sat", deposit)
 	n.send(s.peer, accept)
-	n.greetChannel(d, s)
 	d.post(channel.Height{Tip: tip})
 }
 

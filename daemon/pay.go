@@ -134,7 +134,7 @@ func (n *Node) enqueue(d *driver, j *job) {
 		d.post(payEvent{j})
 		return
 	}
-	n.spawn(func() {
+	ok := n.spawn(func() {
 		ctx, cancel := context.WithTimeout(n.ctx, 5*time.Second)
 		defer cancel()
 		if _, err := n.connect(ctx, string(d.peer)); err != nil {
@@ -144,6 +144,9 @@ func (n *Node) enqueue(d *driver, j *job) {
 		}
 		d.post(payEvent{j})
 	})
+	if !ok {
+		n.abandon(j, channel.Faultf(channel.CodeStopping, "the daemon is stopping"))
+	}
 }
 
 // abandon ends a job before anything was signed for it.

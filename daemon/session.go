@@ -146,6 +146,11 @@ func (n *Node) end(s *session, cause error) {
 
 // listen reads messages and posts them to the channels that they are about.
 func (n *Node) listen(s *session) error {
+	select { // nothing is taken before the scan proved the fundings unspent
+	case <-n.chain.ready:
+	case <-s.conn.Done():
+		return wire.ErrClosed
+	}
 	for {
 		b, err := s.conn.Recv()
 		if err != nil {

@@ -72,6 +72,14 @@ func (w *worker) Turn(event any) []any {
 	case channel.Verified:
 		w.checking = false
 		out = w.step(e)
+	case channel.Received:
+		if _, resync := e.Msg.(*channel.Resync); resync && !w.connected {
+			// The peer greets first on a channel that was just agreed: ours must not arrive before it
+			// knows the channel.
+			w.connected = true
+			out = w.step(channel.Connected{})
+		}
+		out = append(out, w.step(e)...)
 	case channel.Input:
 		out = w.step(e)
 	}
@@ -81,17 +89,18 @@ func (w *worker) Turn(event any) []any {
 // Idle offers what waits to the channel. The driver calls it when it has no more events at hand, so that
 // all that gathered travels together.
 func (w *worker) Idle() []any {
-	out := w.check()
+	var out []any
+	for len(w.frames) > 0 && !w.checking {
+		out = append(out, w.check()...)
+	}
 	return append(out, w.pump()...)
 }
 
 // step runs the machine and turns its effects into the worker's.
 func (w *worker) step(e channel.Input) []any {
 	next, effects, err := channel.Step(w.st, e)
-	if k := channel.KindOf(err); k == channel.KindInvalid || k == channel.KindBadVoucher {
-		return []any{distrust{err.Error()}}
-	} else if err != nil {
-		return []any{stale{err}}
+	if err != nil {
+		return []any{blame(e, err)}
 	}
 	w.st = next
 	out := make([]any, 0, len(effects))
@@ -112,11 +121,19 @@ func (w *worker) step(e channel.Input) []any {
 	return out
 }
 
+// blame says whose fault an error is: the peer's, if it sent what makes no sense.
+func blame(e channel.Input, err error) any {
+	_, message := e.(channel.Received)
+	_, frames := e.(channel.FramesReceived)
+	k := channel.KindOf(err)
+	if (message || frames) && (k == channel.KindInvalid || k == channel.KindBadVoucher) {
+		return distrust{err.Error()}
+	}
+	return stale{err}
+}
+
 // check hands waiting frames over: all of them, or one at a time where each signature is to be verified.
 func (w *worker) check() []any {
-	if w.checking || len(w.frames) == 0 {
-		return nil
-	}
 	frames := w.frames
 	w.frames = nil
 	if !w.coalesce && len(frames) > 1 {
