@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
@@ -132,34 +133,37 @@ func TestCommitterReportsBadBatchesInTheirTurn(t *testing.T) {
 }
 
 func TestCommitterHoldsBackSubmittersWhenFull(t *testing.T) {
-	g := newGate()
-	c := store.NewCommitter(g, store.Limits{MaxWaiting: 2})
-	var r recorder
-	c.Submit(single("a"), r.done("a"))
-	<-g.entered
-	c.Submit(single("b"), r.done("b"))
-	c.Submit(single("c"), r.done("c"))
-	submitted := make(chan struct{})
-	go func() {
-		c.Submit(single("d"), r.done("d"))
-		close(submitted)
-	}()
-	select {
-	case <-submitted:
-		t.Error("Submit returned although the queue was full")
-	default:
-	}
-	if w := c.Stats().Waiting; w > 2 {
-		t.Errorf("%d wait, at most 2", w)
-	}
-	for range 3 {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		c := store.NewCommitter(g, store.Limits{MaxWaiting: 2, GroupOps: 1})
+		var r recorder
+		c.Submit(single("a"), r.done("a"))
+		<-g.entered
+		c.Submit(single("b"), r.done("b"))
+		c.Submit(single("c"), r.done("c"))
+		submitted := false
+		go func() {
+			c.Submit(single("d"), r.done("d"))
+			submitted = true
+		}()
+		synctest.Wait() // until every goroutine is blocked
+		if w := c.Stats().Waiting; submitted || w != 2 {
+			t.Errorf("Submit returned: %v; %d wait, at most 2", submitted, w)
+		}
 		g.results <- nil
-	}
-	<-submitted
-	if err := c.Close(); err != nil {
-		t.Fatal(err)
-	}
-	r.want(t, "a:<nil>", "b:<nil>", "c:<nil>", "d:<nil>")
+		<-g.entered
+		synctest.Wait()
+		if !submitted {
+			t.Error("Submit still waits although there is room")
+		}
+		for range 3 {
+			g.results <- nil
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		r.want(t, "a:<nil>", "b:<nil>", "c:<nil>", "d:<nil>")
+	})
 }
 
 func TestCloseWhileSubmittersWait(t *testing.T) {
