@@ -168,6 +168,9 @@ func (s *State) ack(a *Ack) ([]Effect, error) {
 		return nil, nil // an old answer again
 	}
 	hash, spent, refused := s.Out.Hash, s.Out.Spent, a.Refused
+	for len(refused) > 0 && refused[0].Seq < s.Out.Acked {
+		refused = refused[1:] // of payments whose own answer came before this one
+	}
 	var answered []Effect
 	n := 0
 	for n < len(s.Unacked) && s.Unacked[n].NextSeq() <= a.NextSeq {
@@ -181,11 +184,28 @@ func (s *State) ack(a *Ack) ([]Effect, error) {
 	}
 	last := s.Unacked[n-1]
 	if len(refused) > 0 || hash != a.Hash || spent != a.Spent || a.Total != last.Total {
+		if n > 1 {
+			return s.sendAgain(n), nil
+		}
 		return s.freezeOut(FrozenHash), nil
 	}
 	s.Unacked = s.Unacked[n:]
 	s.Out.Hash, s.Out.Spent, s.Out.Acked = hash, spent, a.NextSeq
 	return append(answered, Save{}), nil
+}
+
+// sendAgain asks for the answers to the oldest n frames one by one, once for each that is the oldest. An
+// answer names only what its own frames had refused; those of frames before it may have been lost with a
+// connection, and then the two books differ only to the eye.
+func (s *State) sendAgain(n int) (effects []Effect) {
+	if s.again == s.Out.Acked {
+		return nil
+	}
+	s.again = s.Out.Acked
+	for _, f := range s.Unacked[:n] {
+		effects = append(effects, Send{f})
+	}
+	return effects
 }
 
 func (s *State) freezeOut(r FreezeReason) []Effect {

@@ -140,10 +140,11 @@ type State struct {
 	Synced   bool     // resync on the living connection is done
 	signing  *Frame
 	checking []*Frame
-	funding  bool // a funding transaction is being built
-	fresh    bool // agreed in this run of the program
-	asked    uint64
-	payout   bool // asked for a payout script
+	funding  bool   // a funding transaction is being built
+	fresh    bool   // agreed in this run of the program
+	asked    uint64 // sequence number from which the peer was asked to send again
+	again    uint64 // sequence number from which own frames were sent again
+	payout   bool   // asked for a payout script
 }
 
 // New is a channel whose terms were just agreed.

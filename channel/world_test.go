@@ -1,0 +1,132 @@
+package channel_test
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/runnel/runnel/channel"
+	"github.com/runnel/runnel/channel/channeltest"
+)
+
+// op is one thing that happens in a world; A and B choose which.
+type op struct {
+	Kind string
+	A, B int
+}
+
+// drawOps draws a story. Frequent kinds stand more than once. Rapid likes small numbers, so that they are
+// scrambled: a story of zeros would be one in which nothing happens.
+func drawOps(t *rapid.T, most int, kinds ...string) []op {
+	one := rapid.Custom(func(t *rapid.T) op {
+		return op{rapid.SampledFrom(kinds).Draw(t, "kind"), rapid.IntRange(0, 1).Draw(t, "a"), 0}
+	})
+	r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+	ops := rapid.SliceOfN(one, most/2, most).Draw(t, "story")
+	for i := range ops {
+		ops[i].B = r.IntN(1 << 30)
+	}
+	return ops
+}
+
+// life is what happens to honest peers.
+var life = []string{"pay", "pay", "pay", "go", "go", "go", "go", "go", "go", "connect", "connect", "cut", "crash", "mine", "picky"}
+
+// play lets o happen.
+func play(w *channeltest.World, o op) {
+	s := w.Sides[o.A]
+	if s.Gone {
+		return
+	}
+	switch o.Kind {
+	case "pay":
+		for i := range 1 + o.B%3 {
+			s.Pay(channel.Payment{ID: w.PaymentID(), Amount: channel.Msat(1 + (o.B>>2)%5_000_000), Ref: "ref"[:i%3]})
+		}
+	case "go":
+		goOn(w, o.B)
+	case "connect":
+		w.Connect()
+	case "cut":
+		w.Cut()
+	case "crash":
+		s.Crash()
+	case "mine":
+		w.Chain.Mine(1, o.B%4 == 0)
+	case "reorg":
+		w.Chain.Reorg(1+o.B%6, o.B%2 == 0)
+	case "shuffle": // which of two transactions wins is the miners' choice
+		if n := len(w.Chain.Mempool); n > 1 {
+			w.Chain.Mempool = append(w.Chain.Mempool[n-1:], w.Chain.Mempool[:n-1]...)
+		}
+	case "picky":
+		s.Refuse = picky(o.B)
+	case "close":
+		_ = s.Close()
+	case "force":
+		_ = s.Tell(channel.CloseAlone{})
+	}
+}
+
+// goOn lets some small things happen, in an order that depends on n.
+func goOn(w *channeltest.World, n int) {
+	r := rand.New(rand.NewPCG(uint64(n), 0))
+	for range r.IntN(64) {
+		s := w.Sides[r.IntN(2)]
+		switch r.IntN(8) {
+		case 0, 1, 2:
+			s.Work()
+		case 3, 4:
+			s.Do(r.IntN(100))
+		case 5:
+			s.Deliver()
+		case 6:
+			s.Pump()
+		case 7:
+			s.Scan()
+		}
+	}
+}
+
+// picky refuses some payments by a rule that depends on n.
+func picky(n int) func(channel.Payment) channel.RefuseReason {
+	return func(p channel.Payment) channel.RefuseReason {
+		if n%3 != 0 && (int(p.Amount)+n)%3 == 0 {
+			return channel.RefusedPolicy
+		}
+		return channel.Accepted
+	}
+}
+
+func newWorld(t *rapid.T) *channeltest.World {
+	return channeltest.New(channeltest.Options{
+		Deposit: rapid.SampledFrom([]channel.Sat{20_000, 100_000}).Draw(t, "deposit"), PeerDeposit: rapid.SampledFrom([]channel.Sat{0, 50_000}).Draw(t, "peer deposit"),
+		Confirmations: uint32(rapid.IntRange(1, 3).Draw(t, "confirmations")), Window: uint32(rapid.IntRange(1, 8).Draw(t, "window")),
+		MaxUnacked: channel.Msat(rapid.SampledFrom([]int{1, 1_000_000, 1_000_000_000}).Draw(t, "max unacked")), Async: rapid.Bool().Draw(t, "async")})
+}
+
+func must(t interface {
+	Helper()
+	Fatal(...any)
+}, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Whatever is cut, lost, delayed or refused: no payment counts twice, nothing acknowledged is lost, money
+// is conserved at every step, and at rest both books are equal.
+func TestPaymentsSurviveEverything(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t)
+		must(t, w.Open())
+		for _, o := range drawOps(t, 60, life...) {
+			play(w, o)
+			must(t, w.Check())
+		}
+		must(t, w.Quiet())
+		must(t, w.Agreed())
+	})
+}
