@@ -7,7 +7,6 @@ package coins
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -72,6 +71,10 @@ func Sweep(available []Coin, script []byte, rate ledger.FeeRate) (Plan, error) {
 	for len(spent) > 1 && spent[len(spent)-1].Value <= inputFee(rate) {
 		spent = spent[:len(spent)-1]
 	}
+	return sweepAll(spent, script, rate)
+}
+
+func sweepAll(spent []Coin, script []byte, rate ledger.FeeRate) (Plan, error) {
 	out := wire.NewTxOut(0, script)
 	fee := int64(rate.Fee(VSize(len(spent), []*wire.TxOut{out})))
 	out.Value = sum(spent) - fee
@@ -79,69 +82,6 @@ func Sweep(available []Coin, script []byte, rate ledger.FeeRate) (Plan, error) {
 		return Plan{}, insufficient(fee+Dust, sum(spent))
 	}
 	return assemble(spent, []*wire.TxOut{out}, -1), nil
-}
-
-// Replaceable is a waiting transaction of ours as Replace needs it.
-type Replaceable struct {
-	Coins   []Coin // all its inputs
-	Outputs []*wire.TxOut
-	Change  int // index of the change output, -1 without one
-	// Sweep says that its only output takes everything, so that a higher fee comes out of it.
-	Sweep bool
-}
-
-// Replace raises the fee of old at the cost of its change, or of further confirmed coins where that is
-// not enough. It never pays less than old did, in all or by size.
-func Replace(old Replaceable, available []Coin, rate ledger.FeeRate, change []byte) (Plan, error) {
-	oldFee := sum(old.Coins) - total(old.Outputs)
-	oldRate := rateOf(oldFee, VSize(len(old.Coins), old.Outputs))
-	if rate <= oldRate {
-		return Plan{}, tooLow(oldRate)
-	}
-	var plan Plan
-	var err error
-	if old.Sweep && len(old.Outputs) == 1 {
-		plan, err = Sweep(old.Coins, old.Outputs[0].PkScript, rate)
-	} else {
-		var kept []*wire.TxOut
-		for i, o := range old.Outputs {
-			if i != old.Change {
-				kept = append(kept, o)
-			}
-		}
-		plan, err = gather(old.Coins, available, kept, rate, oldFee, change)
-	}
-	if err != nil {
-		return Plan{}, err
-	}
-	if plan.Fee < minReplacement(oldFee, VSize(len(plan.Coins), plan.Tx.TxOut)) {
-		return Plan{}, tooLow(oldRate)
-	}
-	return plan, nil
-}
-
-// Child spends coin, an output of a waiting transaction of parentSize that paid parentFee (0 when
-// unknown), so that both together reach rate. Further confirmed coins help where it is too small.
-func Child(coin Coin, parentSize int, parentFee int64, available []Coin, script []byte, rate ledger.FeeRate) (Plan, error) {
-	if parentRate := rateOf(parentFee, parentSize); rate <= parentRate {
-		return Plan{}, tooLow(parentRate)
-	}
-	spent := []Coin{coin}
-	rest := slices.Clone(available)
-	slices.SortFunc(rest, larger)
-	for {
-		out := wire.NewTxOut(0, script)
-		size := VSize(len(spent), []*wire.TxOut{out})
-		// The child alone pays at least the asked rate, as a node may see it alone.
-		fee := max(int64(rate.Fee(parentSize+size))-parentFee, int64(rate.Fee(size)))
-		if out.Value = sum(spent) - fee; out.Value >= Dust {
-			return assemble(spent, []*wire.TxOut{out}, -1), nil
-		}
-		if len(rest) == 0 || len(spent) == MaxInputs {
-			return Plan{}, insufficient(fee+Dust, sum(spent))
-		}
-		spent, rest = append(spent, rest[0]), rest[1:]
-	}
 }
 
 // gather adds coins to the fixed ones until they pay for outputs and fee. oldFee is what the fixed
@@ -199,27 +139,9 @@ func (p Plan) Packet() (*psbt.Packet, error) {
 	return packet, nil
 }
 
-// ErrTooLow refuses a fee rate that does not raise what is paid already.
-var ErrTooLow = fmt.Errorf("%w: the fee rate is too low", ledger.ErrNoBump)
-
-func tooLow(old ledger.FeeRate) error {
-	return fmt.Errorf("%w: it pays %s already; ask for %s or more", ErrTooLow, text(old), text(old+IncrementalRate))
-}
-
-// text shows a rate in sat/vB with three digits at most.
-func text(r ledger.FeeRate) string {
-	if r%1000 == 0 {
-		return fmt.Sprintf("%d sat/vB", r/1000)
-	}
-	return fmt.Sprintf("%d.%03d sat/vB", r/1000, r%1000)
-}
-
 func insufficient(needed, available int64) error {
 	return fmt.Errorf("%w: %d sat needed (fee included), %d sat can be spent now", ledger.ErrInsufficientFunds, needed, available)
 }
-
-// IsInsufficient reports whether err says that there were not enough coins.
-func IsInsufficient(err error) bool { return errors.Is(err, ledger.ErrInsufficientFunds) }
 
 func minReplacement(oldFee int64, size int) int64 {
 	return oldFee + int64(IncrementalRate.Fee(size))
@@ -265,4 +187,59 @@ func before(a, b wire.OutPoint) int {
 		return c
 	}
 	return int(a.Index) - int(b.Index)
+}
+
+// FundSealed is Fund with one more output behind the given ones, of value 0, whose script seal makes
+// from the first input. seal is asked twice: first with no outpoint, for the length alone.
+func FundSealed(available []Coin, outputs []ledger.Output, rate ledger.FeeRate, change []byte,
+	seal func(channel.Outpoint) ([]byte, error)) (Plan, error) {
+
+	outs, err := Outputs(outputs, seal)
+	if err != nil {
+		return Plan{}, err
+	}
+	plan, err := Fund(available, outs, rate, change)
+	if err != nil || seal == nil {
+		return plan, err
+	}
+	return plan, plan.Seal(len(outputs), seal)
+}
+
+// Outputs converts and checks outputs. With seal a place-holder of the right length comes last.
+func Outputs(outputs []ledger.Output, seal func(channel.Outpoint) ([]byte, error)) ([]*wire.TxOut, error) {
+	var outs []*wire.TxOut
+	var all channel.Sat
+	for i, o := range outputs {
+		if o.Value < channel.DustSat {
+			return nil, fmt.Errorf("%w: output %d has %d sat, %d is the least", ledger.ErrTooSmall, i, o.Value, channel.DustSat)
+		}
+		if all += o.Value; o.Value > channel.MaxMoney || all > channel.MaxMoney {
+			return nil, fmt.Errorf("%w: the outputs are more than all money", ledger.ErrInsufficientFunds)
+		}
+		outs = append(outs, wire.NewTxOut(int64(o.Value), o.Script))
+	}
+	if seal == nil {
+		return outs, nil
+	}
+	script, err := seal(channel.Outpoint{})
+	if err != nil {
+		return nil, fmt.Errorf("coins: seal: %w", err)
+	}
+	blank := make([]byte, len(script))
+	copy(blank, script[:min(2, len(script))]) // the opcode and the length of the data
+	return append(outs, wire.NewTxOut(0, blank)), nil
+}
+
+// Seal puts the real script into the place-holder at index.
+func (p Plan) Seal(index int, seal func(channel.Outpoint) ([]byte, error)) error {
+	first := p.Tx.TxIn[0].PreviousOutPoint
+	script, err := seal(channel.Outpoint{TxID: first.Hash, Index: first.Index})
+	if err != nil {
+		return fmt.Errorf("coins: seal: %w", err)
+	}
+	if len(script) != len(p.Tx.TxOut[index].PkScript) {
+		return fmt.Errorf("coins: the sealed script has %d bytes, not the %d that the fee was made for", len(script), len(p.Tx.TxOut[index].PkScript))
+	}
+	p.Tx.TxOut[index].PkScript = script
+	return nil
 }
