@@ -8,6 +8,7 @@ import (
 
 	"github.com/runnel/runnel/cmd/amount"
 	"github.com/runnel/runnel/cmd/home"
+	usageText "github.com/runnel/runnel/cmd/usage"
 )
 
 const rootHelp = `Runnel opens payment channels between two nodes and sends tiny payments
@@ -72,7 +73,7 @@ func newRoot(a *app) *cobra.Command {
 		return usage("`"+cmd.CommandPath()+" --help` lists the flags", "%s", err)
 	})
 	root.SuggestionsMinimumDistance = 2
-	root.SetUsageFunc(printUsage)
+	root.SetUsageFunc(usageText.Print)
 	globalFlags(a, root)
 	root.AddGroup(
 		&cobra.Group{ID: groupMoney, Title: "Payments:"},

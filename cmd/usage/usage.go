@@ -1,4 +1,8 @@
-package main
+// Package usage prints how a command is called, for terminals of 80 columns. It knows commands and flags,
+// and nothing of what they do.
+//
+//	root.SetUsageFunc(usage.Print)
+package usage
 
 import (
 	"fmt"
@@ -8,23 +12,26 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// helpWidth fits every terminal.
-const helpWidth = 80
+// Width fits every terminal.
+const Width = 80
 
-// printUsage writes what follows a command's description.
-func printUsage(cmd *cobra.Command) error {
+// Print writes what follows a command's description.
+func Print(cmd *cobra.Command) error {
 	w := cmd.OutOrStderr()
 	line := cmd.UseLine()
 	if cmd.HasAvailableSubCommands() {
 		line = cmd.CommandPath() + " COMMAND"
+		if _, own, ok := strings.Cut(cmd.Use, " "); ok {
+			line = cmd.CommandPath() + " " + own
+		}
 	}
 	fmt.Fprintf(w, "Usage:\n  %s\n", line)
 	if cmd.Example != "" {
 		fmt.Fprintf(w, "\nExamples:\n%s\n", cmd.Example)
 	}
 	printCommands(w, cmd)
-	printFlags(w, "Flags", cmd.LocalNonPersistentFlags().FlagUsagesWrapped(helpWidth))
-	printFlags(w, "Global flags", cmd.Root().PersistentFlags().FlagUsagesWrapped(helpWidth))
+	printFlags(w, "Flags", cmd.LocalNonPersistentFlags().FlagUsagesWrapped(Width))
+	printFlags(w, "Settings for every command", cmd.Root().PersistentFlags().FlagUsagesWrapped(Width))
 	return nil
 }
 
@@ -36,7 +43,7 @@ func printCommands(w io.Writer, cmd *cobra.Command) {
 		fmt.Fprintf(w, "\n%s\n", title)
 		for _, c := range cmd.Commands() {
 			if c.GroupID == group && (c.IsAvailableCommand() || c.Name() == "help") {
-				fmt.Fprintf(w, "  %s %s\n", pad(c.Name(), cmd.Commands()[0].NamePadding(), false), c.Short)
+				fmt.Fprintf(w, "  %-*s  %s\n", c.NamePadding(), c.Name(), c.Short)
 			}
 		}
 	}
