@@ -29,6 +29,7 @@ type exits struct {
 	rate     ledger.FeeRate // that the owner asked for
 	to       []byte
 	building [2]bool // a settlement (0) or refund (1) is being built
+	failure  string  // why the last one could not be built
 }
 
 func (d *driver) askPayout() {
@@ -267,13 +268,19 @@ func (d *driver) exit(side int, build func(channel.State, []byte, ledger.FeeRate
 		d.exits.building[side] = true
 		st, ex = d.w.st, d.exits
 		d.n.spawn(func() {
-			d.buildExit(side, st, ex, build)
-			d.post(inspect{func(d *driver) { d.exits.building[side] = false }})
+			err := d.buildExit(side, st, ex, build)
+			d.post(inspect{func(d *driver) {
+				d.exits.building[side] = false
+				if err != nil {
+					d.exits.failure = err.Error()
+					d.wake()
+				}
+			}})
 		})
 	}})
 }
 
-func (d *driver) buildExit(side int, st channel.State, ex exits, build func(channel.State, []byte, ledger.FeeRate) (ledger.Tx, error)) {
+func (d *driver) buildExit(side int, st channel.State, ex exits, build func(channel.State, []byte, ledger.FeeRate) (ledger.Tx, error)) error {
 	last := st.InFunding.Exit
 	if side == 1 {
 		last = st.OutFunding.Exit
@@ -282,7 +289,7 @@ func (d *driver) buildExit(side int, st channel.State, ex exits, build func(chan
 	if last != nil && d.exitStands(side, st, last) {
 		if st.Tip < last.Height+patience {
 			d.n.publish(d, *last)
-			return
+			return nil
 		}
 		rate = max(rate, ledger.FeeRate(last.Rate+last.Rate/4+1000)) // a replacement never pays less
 	}
@@ -291,18 +298,19 @@ func (d *driver) buildExit(side int, st channel.State, ex exits, build func(chan
 		var err error
 		if script, err = d.n.payout(d.n.ctx, ""); err != nil {
 			d.n.log.Error("no address to settle to; trying again with the next block", "channel", d.id, "err", err)
-			return
+			return err
 		}
 	}
 	tx, err := build(st, script, rate)
 	if err != nil {
-		d.n.log.Error("a settlement or refund could not be built; trying again with the next block", "channel", d.id, "err", err)
+		d.n.log.Warn("a settlement or refund could not be built; trying again with the next block", "channel", d.id, "err", err)
 		if errors.Is(err, ledger.ErrUneconomic) && last != nil {
 			d.n.publish(d, *last)
 		}
-		return
+		return err
 	}
 	d.post(channel.ExitBuilt{Out: side == 1, Tx: d.n.ownTx(tx, rate)})
+	return nil
 }
 
 // exitStands reports whether the last exit still spends what is to be spent: a refund of the funding is
@@ -347,7 +355,7 @@ func (n *Node) Close(ctx context.Context, req channel.CloseRequest) (channel.Clo
 	}
 	ctx, cancel := context.WithTimeout(ctx, closeWait)
 	defer cancel()
-	n.read(d, func(d *driver) { d.close.failure = "" })
+	n.read(d, func(d *driver) { d.close.failure, d.exits.failure = "", "" })
 	if req.Force {
 		return n.closeAlone(ctx, d, script, req)
 	}
@@ -426,9 +434,10 @@ func (n *Node) closeAlone(ctx context.Context, d *driver, script []byte, req cha
 	}
 	r := channel.CloseResult{Channel: d.id, Kind: "refund_wait"}
 	var phase channel.Phase
+	var failure string
 	err := d.until(ctx, func(d *driver) bool {
 		st := &d.w.st
-		phase = st.Phase
+		phase, failure = st.Phase, d.exits.failure
 		if st.Terms.Out.Exists() && (st.OutFunding.Tx != nil || len(st.OutFunding.Seen) > 0) {
 			r.RefundHeight = st.Terms.Out.Expiry
 			if o, ok := st.OutFunding.Claim(); ok {
@@ -437,15 +446,19 @@ func (n *Node) closeAlone(ctx context.Context, d *driver, script []byte, req cha
 		}
 		exit := st.InFunding.Exit
 		if exit == nil {
-			return phase != channel.PhaseSettling || !st.CanSettle()
+			return phase != channel.PhaseSettling || !st.CanSettle() || failure != ""
 		}
 		r.Kind, r.TxID, r.Fee = "settle", channel.TxIDString(exit.TxID), exit.Fee
 		r.Local = st.In.Total.SatCeil() - min(exit.Fee, st.In.Total.SatCeil())
 		r.Remote = st.Terms.In.Deposit - st.In.Total.SatCeil()
 		return true
 	})
-	if err != nil {
-		return r, channel.Faultf(channel.CodePending, "settling began; the transaction is not built yet").
+	if err != nil || r.TxID == "" && failure != "" {
+		why := "the transaction is not built yet"
+		if failure != "" {
+			why = "it is tried again with each block: " + failure
+		}
+		return r, channel.Faultf(channel.CodePending, "settling began; %s", why).
 			WithHint("it is built and published by itself; see: runnel channel %s", d.id.String()[:8])
 	}
 	if phase != channel.PhaseSettling && !phase.Final() {
