@@ -79,9 +79,9 @@ func (s *State) laneDone(out bool) bool {
 	}
 	if f.Spend == nil {
 		if out {
-			return f.Tx == nil && len(f.Seen) == 0
+			return f.unused()
 		}
-		return len(f.Seen) == 0 || s.Phase == PhaseSettling && s.In.Total == 0
+		return s.In.Total == 0 && (f.unused() || s.Phase == PhaseSettling)
 	}
 	if !s.deep(f.Spend.Height) {
 		return false

@@ -115,6 +115,12 @@ func (f *Funding) Claim() (Output, bool) {
 	return Output{}, false
 }
 
+// unused reports whether no money ever went, or is on its way, to the lane. A reorganisation takes
+// outputs away from Seen; what was claimed stays claimed, for its transaction will be back.
+func (f *Funding) unused() bool {
+	return f.Tx == nil && f.Claimed == (Outpoint{}) && len(f.Seen) == 0
+}
+
 // Closing is what is known of a close together.
 type Closing struct {
 	At        uint32 // height at which closing began

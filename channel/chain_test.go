@@ -1,0 +1,46 @@
+package channel_test
+
+import (
+	"testing"
+
+	"github.com/runnel/runnel/channel"
+	"github.com/runnel/runnel/channel/channeltest"
+)
+
+// A reorganisation that takes the funding away while its settlement is on its way must not end the
+// channel: the funding comes back with the next blocks, and its money is still ours.
+func TestReorganisedFundingWhileSettling(t *testing.T) {
+	for name, external := range map[string]bool{"own wallet": false, "external": true} {
+		t.Run(name, func(t *testing.T) {
+			w := channeltest.New(channeltest.Options{Deposit: 100_000, External: external})
+			if external {
+				must(t, w.Chain.Publish((&channeltest.Tx{Kind: "fund", Outs: []channeltest.TxOut{
+					{Script: channeltest.FundScript(w.Alice.State.Terms.Out.ID()), Value: 100_000}}}).Raw()))
+			}
+			must(t, w.Open())
+			w.Alice.Pay(channel.Payment{ID: w.PaymentID(), Amount: 40_000_000})
+			must(t, w.Quiet())
+			w.Cut()
+			must(t, w.Bob.Tell(channel.CloseAlone{}))
+			must(t, w.Alice.Tell(channel.CloseAlone{}))
+			w.Chain.Reorg(6, true)
+			for w.Alice.Scan() || w.Bob.Scan() || w.Alice.Work() || w.Bob.Work() {
+			}
+			for _, s := range w.Sides {
+				if s.State.Phase != channel.PhaseSettling {
+					t.Fatalf("%s's channel is %s although its money is not home", s.Name, s.State.Phase)
+				}
+			}
+			must(t, w.MineQuiet(20))
+			if got := w.Chain.Sum(channeltest.WalletScript("bob")); got != 40_000 {
+				t.Errorf("bob got %d sat", got)
+			}
+			if got := w.Chain.Sum(channeltest.WalletScript("alice")); got != 60_000 {
+				t.Errorf("alice got %d sat", got)
+			}
+			if w.Bob.State.Phase != channel.PhaseClosed || w.Alice.State.Phase != channel.PhaseClosed {
+				t.Errorf("the channel is %s and %s", w.Alice.State.Phase, w.Bob.State.Phase)
+			}
+		})
+	}
+}
