@@ -1,5 +1,7 @@
 package channel
 
+import "slices"
+
 // From agreed terms to lanes that take vouchers.
 
 func (s *State) fundingBuilt(e FundingBuilt) ([]Effect, error) {
@@ -59,7 +61,7 @@ func (s *State) outputSeen(e OutputSeen) []Effect {
 			return nil
 		}
 	}
-	if len(f.Seen) >= maxSeen {
+	if !f.makeRoom(e.Output, terms.Deposit) {
 		return nil
 	}
 	f.Seen = append(f.Seen, e.Output)
@@ -72,6 +74,21 @@ func (s *State) outputSeen(e OutputSeen) []Effect {
 		effects = append(effects, Send{&Funded{Lane: terms.ID(), Funding: f.Claimed}})
 	}
 	return append(effects, s.due()...)
+}
+
+// makeRoom keeps Seen bounded, for anybody may send dust to an address: what can be the lane's funding
+// takes the place of what can't.
+func (f *Funding) makeRoom(o Output, deposit Sat) bool {
+	if len(f.Seen) < maxSeen {
+		return true
+	}
+	for i, seen := range f.Seen {
+		if seen.Outpoint != f.Claimed && (o.Outpoint == f.Claimed || o.Value == deposit && seen.Value != deposit) {
+			f.Seen = slices.Delete(f.Seen, i, i+1)
+			return true
+		}
+	}
+	return false
 }
 
 func (s *State) lane(out bool) (*Funding, LaneTerms) {
@@ -98,7 +115,7 @@ func (s *State) dueFunding() []Effect {
 	}
 	f := &s.OutFunding
 	if f.Tx != nil {
-		if len(f.Seen) == 0 {
+		if _, ok := f.Claim(); !ok {
 			effects = append(effects, Publish{Tx: *f.Tx})
 		}
 		return effects
@@ -121,7 +138,8 @@ func (s *State) wantsFunding() bool {
 	if s.Terms.Opener {
 		return s.fresh
 	}
-	return s.Confirmations(false) > 0
+	o, ok := s.InFunding.Claim()
+	return ok && o.Value == s.Terms.In.Deposit && s.Confirmations(false) > 0
 }
 
 func (s *State) unfunded() bool {

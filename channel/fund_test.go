@@ -1,0 +1,81 @@
+package channel_test
+
+import (
+	"testing"
+
+	"github.com/runnel/runnel/channel"
+	"github.com/runnel/runnel/channel/channeltest"
+)
+
+// gift is an output that a stranger sends to a lane's address.
+func gift(n byte, value channel.Sat) channel.Output {
+	return channel.Output{Outpoint: channel.Outpoint{TxID: [32]byte{0xff, n}}, Value: value, Height: channeltest.Base + 2}
+}
+
+// funded is a world in which alice's funding waits for a block.
+func funded(t *testing.T) *channeltest.World {
+	t.Helper()
+	w := channeltest.New(channeltest.Options{Deposit: 100_000, PeerDeposit: 50_000})
+	w.Chain.Mine(1, true)
+	must(t, w.Quiet())
+	return w
+}
+
+// Anybody may send dust to a lane's address. It must not hide the funding, or the deposit would be lost.
+func TestDustDoesNotHideTheFunding(t *testing.T) {
+	w := funded(t)
+	alice, bob := w.Alice.State, w.Bob.State
+	for n := range byte(20) {
+		step(t, &alice, channel.OutputSeen{Out: true, Output: gift(n, 330)})
+		step(t, &bob, channel.OutputSeen{Output: gift(n, 330)})
+	}
+	real := channel.Output{Outpoint: alice.OutFunding.Claimed, Value: 100_000, Height: channeltest.Base + 2}
+	if real.Outpoint == (channel.Outpoint{}) {
+		t.Fatal("nothing was funded")
+	}
+	effects := step(t, &alice, channel.Height{Tip: channeltest.Base + 2})
+	find[channel.Publish](t, effects) // dust is no reason to stop publishing the funding
+
+	step(t, &alice, channel.OutputSeen{Out: true, Output: real})
+	step(t, &bob, channel.OutputSeen{Output: real})
+	step(t, &alice, channel.Height{Tip: channeltest.Base + 2})
+	step(t, &bob, channel.Height{Tip: channeltest.Base + 2})
+	if _, ok := alice.OutFunding.Claim(); !ok {
+		t.Error("alice lost sight of her deposit")
+	}
+	if !bob.InFunding.Ready {
+		t.Error("bob does not see the funding")
+	}
+	// A late claim: the right value has precedence before the outpoint is known, and equal values after it don't.
+	late := w.Bob.State
+	late.InFunding.Claimed = channel.Outpoint{}
+	for n := range byte(8) {
+		step(t, &late, channel.OutputSeen{Output: gift(n, 330)})
+	}
+	step(t, &late, channel.OutputSeen{Output: real})
+	for n := range byte(20) {
+		step(t, &late, channel.OutputSeen{Output: gift(100+n, 100_000)})
+	}
+	step(t, &late, channel.Received{Msg: &channel.Funded{Lane: late.Terms.In.ID(), Funding: real.Outpoint}})
+	if _, ok := late.InFunding.Claim(); !ok {
+		t.Error("the output that was claimed late is not known")
+	}
+	if n := len(late.InFunding.Seen); n != 8 {
+		t.Errorf("%d outputs are kept", n)
+	}
+}
+
+// The peer that was asked to add a lane locks its money only behind the whole deposit, not behind dust
+// that the opener claims as its funding.
+func TestPeerDoesNotFundBehindDust(t *testing.T) {
+	w := funded(t)
+	bob := w.Bob.State
+	bob.InFunding.Claimed = channel.Outpoint{}
+	dust := gift(1, 330)
+	step(t, &bob, channel.OutputSeen{Output: dust})
+	step(t, &bob, channel.Received{Msg: &channel.Funded{Lane: bob.Terms.In.ID(), Funding: dust.Outpoint}})
+	effects := step(t, &bob, channel.Height{Tip: channeltest.Base + 2})
+	if got := names(effects); got != "" {
+		t.Errorf("got %s", got)
+	}
+}
