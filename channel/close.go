@@ -14,7 +14,7 @@ func (s *State) closeTogether(e CloseTogether) ([]Effect, error) {
 			effects = append(effects, Send{s.Closing.Mine})
 		}
 		return append(effects, s.offer()...), nil
-	case s.Phase == PhaseAgreed && s.unfunded() && s.OutFunding.Claimed == (Outpoint{}):
+	case s.Phase == PhaseAgreed && s.unfunded() && s.InFunding.unused():
 		return append(s.move(PhaseAbandoned), Send{&Refuse{Channel: s.Terms.ID, Code: DenyUnknownChannel, Text: "given up before funding"}}), nil
 	case !s.Phase.CanMove(PhaseClosing):
 		return nil, fail(KindForbidden, "the channel is %s already", s.Phase)
@@ -125,7 +125,7 @@ func (s *State) closeBuilt(e CloseBuilt) ([]Effect, error) {
 }
 
 func (s *State) closeAlone() ([]Effect, error) {
-	if s.Phase == PhaseAgreed && s.unfunded() && s.OutFunding.Claimed == (Outpoint{}) {
+	if s.Phase == PhaseAgreed && s.unfunded() {
 		return s.move(PhaseAbandoned), nil
 	}
 	if s.Phase != PhaseSettling && !s.Phase.CanMove(PhaseSettling) {
@@ -154,7 +154,7 @@ func (s *State) refused(m *Refuse) []Effect {
 		return []Effect{Alert{Text: "the peer refused: " + m.Code + ": " + m.Text}}
 	}
 	s.Synced = false
-	if s.Phase == PhaseAgreed && s.unfunded() && s.OutFunding.Claimed == (Outpoint{}) {
+	if s.Phase == PhaseAgreed && s.unfunded() {
 		return s.move(PhaseAbandoned)
 	}
 	if s.Phase == PhaseClosing || s.Phase == PhaseSettling {

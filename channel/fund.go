@@ -6,8 +6,11 @@ import "slices"
 
 func (s *State) fundingBuilt(e FundingBuilt) ([]Effect, error) {
 	s.funding = false
-	if s.OutFunding.Tx != nil || !s.Terms.Out.Exists() || s.Terms.External {
+	switch {
+	case s.OutFunding.Tx != nil || !s.Terms.Out.Exists() || s.Terms.External:
 		return nil, fail(KindForbidden, "the lane has a funding transaction already")
+	case s.Phase != PhaseAgreed && s.Phase != PhaseOpen || s.Closing.Peers != nil:
+		return nil, fail(KindForbidden, "the channel ended while its funding was built; nothing was published")
 	}
 	tx := e.Tx
 	s.OutFunding.Tx, s.OutFunding.Claimed = &tx, e.Outpoint
@@ -132,7 +135,7 @@ func (s *State) dueFunding() []Effect {
 
 // wantsFunding: the opener funds first; the peer locks its money only after the opener's is in a block.
 func (s *State) wantsFunding() bool {
-	if s.funding || s.Terms.External || !s.Terms.Out.Exists() || s.Tip >= s.Terms.StopHeight(s.Terms.Out) {
+	if s.funding || s.Closing.Peers != nil || s.Terms.External || !s.Terms.Out.Exists() || s.Tip >= s.Terms.StopHeight(s.Terms.Out) {
 		return false
 	}
 	if s.Terms.Opener {
@@ -142,8 +145,10 @@ func (s *State) wantsFunding() bool {
 	return ok && o.Value == s.Terms.In.Deposit && s.Confirmations(false) > 0
 }
 
+// unfunded reports whether the channel can be given up without money on the chain. A funding transaction
+// that is still being built does not count: fundingBuilt drops it.
 func (s *State) unfunded() bool {
-	return s.OutFunding.Tx == nil && len(s.OutFunding.Seen) == 0 && len(s.InFunding.Seen) == 0 && !s.funding
+	return s.OutFunding.unused() && len(s.InFunding.Seen) == 0
 }
 
 // given reports whether an unfunded channel is given up: by the opener that did not fund it in the run

@@ -79,3 +79,47 @@ func TestPeerDoesNotFundBehindDust(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+// A funding transaction that was being built when the channel ended is never published: its money would
+// be locked until expiry.
+func TestNoFundingAfterTheEnd(t *testing.T) {
+	for name, end := range map[string]channel.Input{
+		"the owner gives up":       channel.CloseTogether{Payout: []byte{1}},
+		"the owner gives up alone": channel.CloseAlone{},
+		"the peer gave up":         channel.Received{Msg: &channel.Refuse{Code: channel.DenyUnknownChannel}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			alice := channeltest.New(channeltest.Options{Deposit: 100_000}).Alice.State
+			find[channel.Fund](t, step(t, &alice, channel.Height{Tip: channeltest.Base}))
+			step(t, &alice, end)
+			if alice.Phase != channel.PhaseAbandoned {
+				t.Errorf("the channel is %s", alice.Phase)
+			}
+			refuses(t, alice, channel.FundingBuilt{Outpoint: gift(1, 0).Outpoint}, channel.KindForbidden)
+		})
+	}
+	t.Run("the peer stopped", func(t *testing.T) {
+		alice := channeltest.New(channeltest.Options{Deposit: 100_000}).Alice.State
+		find[channel.Fund](t, step(t, &alice, channel.Height{Tip: channeltest.Base}))
+		step(t, &alice, channel.Received{Msg: &channel.Stop{Channel: alice.Terms.ID, Payout: []byte{1}}})
+		refuses(t, alice, channel.FundingBuilt{Outpoint: gift(1, 0).Outpoint}, channel.KindForbidden)
+	})
+}
+
+// The peer of an opener whose funding is on its way does not drop the channel, which would lock that
+// money until expiry, but closes it together as soon as it can.
+func TestCloseWhileFundingIsOnItsWay(t *testing.T) {
+	w := funded(t)
+	must(t, w.Bob.Close())
+	must(t, w.Quiet())
+	if w.Alice.State.Phase != channel.PhaseClosing || w.Bob.State.Phase != channel.PhaseClosing {
+		t.Fatalf("the channel is %s and %s", w.Alice.State.Phase, w.Bob.State.Phase)
+	}
+	must(t, w.MineQuiet(8))
+	if w.Alice.State.Phase != channel.PhaseClosed || w.Bob.State.Phase != channel.PhaseClosed {
+		t.Errorf("the channel is %s and %s", w.Alice.State.Phase, w.Bob.State.Phase)
+	}
+	if got := w.Chain.Sum(channeltest.WalletScript("alice")); got != 100_000-channeltest.CloseFee {
+		t.Errorf("alice got %d sat", got)
+	}
+}
