@@ -66,8 +66,11 @@ func (s *State) offer() []Effect {
 
 // CanCloseTogether reports whether a closing transaction may be signed now.
 func (s *State) CanCloseTogether() bool {
+	_, out := s.OutFunding.Claim()
+	_, in := s.InFunding.Claim()
 	return s.Phase == PhaseClosing && s.Closing.Mine != nil && s.Closing.Peers != nil && s.Closing.Tx == nil &&
-		s.Tip < sub(s.earliestExpiry(), s.Terms.Heights.CloseStop)
+		s.Tip < sub(s.earliestExpiry(), s.Terms.Heights.CloseStop) &&
+		(out || in) && s.OutFunding.Spend == nil && s.InFunding.Spend == nil
 }
 
 func (s *State) earliestExpiry() uint32 {
