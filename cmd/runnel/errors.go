@@ -159,7 +159,11 @@ func (a *app) report(ctx context.Context, err error) int {
 		return p.exit
 	}
 	u := a.notes()
-	fmt.Fprintf(a.err, "%s %s\n", u.red("error:"), printable(p.Message))
+	title := u.red("error:") + " "
+	if p.exit == exitInterrupted {
+		title = "" // it was asked for
+	}
+	fmt.Fprintf(a.err, "%s%s\n", title, printable(p.Message))
 	if p.Hint != "" {
 		fmt.Fprintf(a.err, "%s %s\n", u.bold("hint:"), printable(p.Hint))
 	}

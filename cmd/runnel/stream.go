@@ -307,8 +307,7 @@ func (c *call) watchStream(s *stream, f streamFlags) (stop func()) {
 		most = -1
 	}
 	bar := progressbar.NewOptions(most, progressbar.OptionSetWriter(c.err), progressbar.OptionSetWidth(24),
-		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("pay"),
-		progressbar.OptionClearOnFinish(), progressbar.OptionEnableColorCodes(c.notes().colour))
+		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(most > 0), progressbar.OptionClearOnFinish(), progressbar.OptionEnableColorCodes(c.notes().colour))
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -317,11 +316,9 @@ func (c *call) watchStream(s *stream, f streamFlags) (stop func()) {
 		for {
 			select {
 			case <-tick.C:
-				s.mu.Lock()
-				answered, sum := s.tally.acked+s.tally.failed, s.tally.sum
-				s.mu.Unlock()
-				bar.Describe(amount.Msat(sum))
-				bar.Set(answered)
+				v, t := s.summary()
+				bar.Set(v.Count + v.Failed)
+				bar.Describe(fmt.Sprintf("%s, %.0f/s", amount.Msat(t.sum), v.Rate))
 			case <-quit:
 				bar.Finish()
 				return
