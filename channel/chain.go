@@ -14,6 +14,9 @@ func (s *State) due() []Effect {
 	}
 	if s.Phase == PhaseClosing || s.Phase == PhaseSettling {
 		effects = append(effects, s.dueExit()...)
+		if sp := s.OutFunding.Spend; sp != nil && s.deep(sp.Height) {
+			effects = append(effects, s.resolve()...)
+		}
 		effects = append(effects, s.dueClosed()...)
 	}
 	return effects
@@ -91,6 +94,9 @@ func (s *State) laneDone(out bool) bool {
 
 // resolve tells the fate of payments that never got an answer, now that the chain proved what was taken.
 func (s *State) resolve() (effects []Effect) {
+	if len(s.Unacked) == 0 {
+		return nil
+	}
 	for _, f := range s.Unacked {
 		var refused []Refusal
 		if !s.wasTaken(f) {
@@ -171,9 +177,12 @@ func (s *State) reorganised(e Reorganised) []Effect {
 	return append([]Effect{Save{Cold: true}}, s.due()...)
 }
 
-func (s *State) exitBuilt(e ExitBuilt) []Effect {
+func (s *State) exitBuilt(e ExitBuilt) ([]Effect, error) {
+	if s.Phase != PhaseSettling {
+		return nil, fail(KindForbidden, "the channel is %s: nothing is settled or refunded", s.Phase)
+	}
 	f, _ := s.lane(e.Out)
 	tx := e.Tx
 	f.Exit = &tx
-	return []Effect{Save{Cold: true}, Publish{Tx: tx}}
+	return []Effect{Save{Cold: true}, Publish{Tx: tx}}, nil
 }

@@ -44,3 +44,39 @@ func TestReorganisedFundingWhileSettling(t *testing.T) {
 		})
 	}
 }
+
+// Payments without an answer are decided as soon as the spend of their own lane is deep, not when the
+// other lane is done too, which can be a month later.
+func TestPendingPaymentsWaitForTheirOwnLane(t *testing.T) {
+	w := opened(t)
+	w.Bob.Pay(channel.Payment{ID: w.PaymentID(), Amount: 1_000_000})
+	must(t, w.Quiet())
+	w.Alice.Pay(channel.Payment{ID: w.PaymentID(), Amount: 2_000_000})
+	for w.Alice.Pump() || w.Alice.Work() || len(*w.Bob.Mail()) == 0 {
+	}
+	for w.Bob.Deliver() || w.Bob.Pump() || w.Bob.Work() { // bob takes it, the answer is lost
+	}
+	w.Vanish(w.Bob)
+	alice := w.Alice.State
+	if len(alice.Unacked) != 1 {
+		t.Fatalf("%d frames wait", len(alice.Unacked))
+	}
+	spend := channel.Spend{TxID: [32]byte{9}, Height: alice.Tip + 1, Kind: channel.SpentSettled, Total: alice.Out.Total, RefundValue: 90_000}
+	step(t, &alice, channel.SpendSeen{Out: true, Spend: spend})
+	if effects := step(t, &alice, channel.Height{Tip: spend.Height + 4}); len(alice.Unacked) != 1 {
+		t.Fatalf("decided at 5 confirmations: %s", names(effects))
+	}
+	effects := step(t, &alice, channel.Height{Tip: spend.Height + 5})
+	if a := find[channel.Answered](t, effects); len(a.Refused) != 0 {
+		t.Errorf("a payment that was settled is called refused: %v", a.Refused)
+	}
+	if alice.Phase != channel.PhaseSettling {
+		t.Errorf("the channel is %s although bob's lane is not settled", alice.Phase)
+	}
+}
+
+// A settlement that was being built when the channel ended otherwise is not published.
+func TestExitOnlyWhileSettling(t *testing.T) {
+	w := opened(t)
+	refuses(t, w.Bob.State, channel.ExitBuilt{Tx: channel.OwnTx{TxID: [32]byte{1}}}, channel.KindForbidden)
+}

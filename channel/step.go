@@ -54,7 +54,7 @@ func (s *State) slow(e Input) ([]Effect, error) {
 	case CloseBuilt:
 		return s.closeBuilt(e)
 	case ExitBuilt:
-		return s.exitBuilt(e), nil
+		return s.exitBuilt(e)
 	case Height:
 		s.Tip = e.Tip
 		return s.due(), nil
