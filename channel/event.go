@@ -12,7 +12,8 @@ type (
 	// Pay offers payments for the own lane. The longest prefix that fits is taken into one frame; the
 	// error, if none fits, is about the first payment.
 	Pay struct{ Payments []Payment }
-	// Signed completes Sign. A nil Err comes with the signature.
+	// Signed completes Sign. A nil Err comes with the signature. There are no effects, and the payments
+	// are not made, when it failed or when the lane stopped taking payments meanwhile.
 	Signed struct {
 		Signature Signature
 		Err       error

@@ -17,6 +17,8 @@ func (s *State) CanPay() error {
 		return fail(KindNotOpen, "the channel waits for its funding to confirm")
 	case s.Phase != PhaseOpen:
 		return fail(KindNotOpen, "the channel is %s", s.Phase)
+	case s.Closing.Peers != nil:
+		return fail(KindNotOpen, "the peer is closing the channel")
 	case s.Out.Frozen != NotFrozen:
 		return fail(KindNotOpen, "the lane is frozen: %s", s.Out.Frozen)
 	case s.Tip >= sub(s.Terms.StopHeight(s.Terms.Out), s.Terms.Heights.PayerStop):
@@ -118,8 +120,8 @@ func (s *State) signed(e Signed) ([]Effect, error) {
 		return nil, fail(KindForbidden, "no signature is awaited")
 	}
 	s.signing = nil
-	if e.Err != nil {
-		return nil, nil
+	if e.Err != nil || f.FirstSeq != s.Out.NextSeq || f.Total < s.Out.Total || s.CanPay() != nil {
+		return nil, nil // what was signed after the lane stopped never leaves
 	}
 	g := *f
 	g.Signature = e.Signature
