@@ -30,11 +30,12 @@ func guard(wait time.Duration, next http.Handler) http.Handler {
 			return
 		}
 		control := http.NewResponseController(w)
-		if r.URL.Path != runnelv1connect.PaymentServicePayStreamProcedure {
-			_ = control.SetReadDeadline(time.Now().Add(wait)) // a connection that can't is closed anyway
-			r.Body = &timedBody{ReadCloser: r.Body, control: control}
+		timed := r.WithContext(context.WithValue(r.Context(), controlKey{}, control))
+		if r.ContentLength != 0 && r.URL.Path != runnelv1connect.PaymentServicePayStreamProcedure {
+			_ = control.SetReadDeadline(time.Now().Add(wait))             // a connection that can't is closed anyway
+			timed.Body = &timedBody{ReadCloser: r.Body, control: control} // the server keeps its own
 		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), controlKey{}, control)))
+		next.ServeHTTP(w, timed)
 	})
 }
 
@@ -74,7 +75,7 @@ type timedBody struct {
 
 func (b *timedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil {
+	if errors.Is(err, io.EOF) {
 		_ = b.control.SetReadDeadline(time.Time{})
 	}
 	return n, err

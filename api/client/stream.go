@@ -61,12 +61,18 @@ func (c *Client) Stream(ctx context.Context) *Stream {
 		work: make(chan struct{}, 1), over: make(chan struct{}),
 	}
 	s.room.L = &s.mu
+	// HTTP/2 watches the context only until the answer starts and after the request has ended.
+	stop := context.AfterFunc(ctx, func() {
+		_ = s.wire.CloseResponse()
+		_ = s.wire.CloseRequest()
+	})
 	written := make(chan struct{})
 	go func() { defer close(written); s.write() }()
 	go func() {
 		defer close(s.over)
 		err := s.read()
 		cancel()
+		stop()
 		<-written
 		s.finish(err)
 	}()
