@@ -177,3 +177,38 @@ func TestAnswerFromAnotherBook(t *testing.T) {
 		})
 	}
 }
+
+// An answer that got lost before a close is still given after it: otherwise the payer could only guess
+// which of its payments were refused.
+func TestLostAnswerIsRepeatedWhileClosing(t *testing.T) {
+	for name, end := range map[string]func(*testing.T, *channel.State){
+		"closing": func(t *testing.T, s *channel.State) { step(t, s, channel.CloseTogether{Payout: []byte{1}}) },
+		"frozen": func(t *testing.T, s *channel.State) {
+			step(t, s, channel.Received{Msg: &channel.Resync{Channel: s.Terms.ID, Acked: 99}})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := opened(t)
+			alice, bob := w.Alice.State, w.Bob.State
+			taken := pay(t, &alice, 1, 500)
+			ack := take(t, &bob, channel.RefusedPolicy, taken)
+			late := pay(t, &alice, 2, 700)
+			end(t, &bob)
+			report := channel.LaneReport{NextSeq: bob.In.NextSeq, Total: bob.In.Total, Spent: bob.In.Spent, Signature: bob.In.Voucher, Hash: bob.In.Hash}
+			step(t, &alice, channel.CloseTogether{Payout: []byte{2}})
+			effects := step(t, &alice, channel.Received{Msg: &channel.Resync{Channel: alice.Terms.ID, In: report}})
+			if again := sent[*channel.Frame](t, effects); again != taken || names(effects) != "Send Frame" {
+				t.Fatalf("sends %v: %s", again, names(effects))
+			}
+			effects = step(t, &bob, channel.FramesReceived{Frames: []*channel.Frame{taken, late}})
+			if got := names(effects); got != "FindFrame" {
+				t.Fatalf("got %s", got)
+			}
+			effects = step(t, &bob, channel.FrameFound{Got: taken, Stored: taken, Ack: ack})
+			effects = step(t, &alice, channel.Received{Msg: sent[*channel.Ack](t, effects)})
+			if r := find[channel.Answered](t, effects).Refused; len(r) != 1 || r[0].Seq != 1 {
+				t.Errorf("told %v", r)
+			}
+		})
+	}
+}

@@ -25,8 +25,8 @@ func (s *State) frames(frames []*Frame) ([]Effect, error) {
 	if s.checking != nil {
 		return nil, fail(KindForbidden, "a verification is running")
 	}
-	if s.Phase.Final() || s.Phase == PhaseClosing || s.Phase == PhaseSettling {
-		return nil, nil // the stop that we sent says what was taken; the rest is the payer's again
+	if s.Phase > PhaseOpen || s.In.Frozen != NotFrozen {
+		return s.repeats(frames), nil
 	}
 	if err := s.CanReceive(); err != nil && KindOf(err) != KindExpiring {
 		return nil, err
@@ -59,6 +59,17 @@ func (s *State) frames(frames []*Frame) ([]Effect, error) {
 		s.checking = append(s.checking, f)
 	}
 	return append(effects, s.verify()...), nil
+}
+
+// repeats answers frames on a lane that takes nothing new any more: of those that were taken the payer
+// may have lost the answer; the others stay the payer's.
+func (s *State) repeats(frames []*Frame) (effects []Effect) {
+	for _, f := range frames {
+		if f.Lane == s.Terms.In.ID() && f.FirstSeq < s.In.NextSeq && f.NextSeq() <= s.In.NextSeq && !s.Phase.Final() {
+			effects = append(effects, FindFrame{Frame: f})
+		}
+	}
+	return effects
 }
 
 func (f *Frame) sum() (sum Msat, err error) {

@@ -50,8 +50,8 @@ func (s *State) resynced(r *Resync) ([]Effect, error) {
 		return append(effects, s.freezeOut(FrozenRegress)...), nil
 	}
 	s.Synced = true
-	if s.Phase == PhaseOpen {
-		for _, f := range s.Unacked {
+	for _, f := range s.Unacked {
+		if s.Phase == PhaseOpen || f.NextSeq() <= r.In.NextSeq { // of what was taken the answer is still wanted
 			effects = append(effects, Send{f})
 		}
 	}
