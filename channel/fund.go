@@ -46,15 +46,20 @@ func (s *State) peerReady(lane LaneID) ([]Effect, error) {
 	if lane != s.Terms.Out.ID() || !s.Terms.Out.Exists() {
 		return nil, fail(KindInvalid, "a lane that this channel does not have")
 	}
-	if s.OutFunding.Ready {
-		return nil, nil
+	if s.OutFunding.Ready { // its funding is back: what it dropped meanwhile comes again
+		return s.sendUnacked(s.Out.Acked), nil
 	}
 	s.OutFunding.Ready = true
-	effects := []Effect{Save{Cold: true}, LaneChanged{Out: true, Ready: true}}
-	if s.Phase == PhaseAgreed {
-		effects = append(effects, s.move(PhaseOpen)...)
+	return append([]Effect{Save{Cold: true}, LaneChanged{Out: true, Ready: true}}, s.dueOpen()...), nil
+}
+
+// dueOpen opens the channel once a lane takes payments. A peer that calls a lane ready on which there is
+// no money does not open it.
+func (s *State) dueOpen() []Effect {
+	if s.Phase == PhaseAgreed && (s.InFunding.Ready || s.OutFunding.Ready && !s.OutFunding.unused()) {
+		return s.move(PhaseOpen)
 	}
-	return effects, nil
+	return nil
 }
 
 func (s *State) outputSeen(e OutputSeen) []Effect {
@@ -112,7 +117,7 @@ func (s *State) Confirmations(out bool) uint32 {
 
 // dueFunding is what funding asks for at this height.
 func (s *State) dueFunding() []Effect {
-	effects := s.dueReady()
+	effects := append(s.dueReady(), s.dueOpen()...)
 	if s.Phase != PhaseAgreed && s.Phase != PhaseOpen {
 		return effects
 	}
@@ -170,9 +175,5 @@ func (s *State) dueReady() []Effect {
 	if !ready {
 		return append(effects, Alert{Text: "the peer's funding left the chain: nothing more is taken until it is back"})
 	}
-	effects = append(effects, Send{&Ready{Lane: s.Terms.In.ID()}})
-	if s.Phase == PhaseAgreed {
-		effects = append(effects, s.move(PhaseOpen)...)
-	}
-	return effects
+	return append(effects, Send{&Ready{Lane: s.Terms.In.ID()}})
 }

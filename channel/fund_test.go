@@ -123,3 +123,39 @@ func TestCloseWhileFundingIsOnItsWay(t *testing.T) {
 		t.Errorf("alice got %d sat", got)
 	}
 }
+
+// A peer that calls a lane ready on which there is no money yet does not open the channel: it could not
+// be given up any more.
+func TestReadyWithoutFundingDoesNotOpen(t *testing.T) {
+	alice := channeltest.New(channeltest.Options{Deposit: 100_000}).Alice.State
+	find[channel.Fund](t, step(t, &alice, channel.Height{Tip: channeltest.Base}))
+	step(t, &alice, channel.Received{Msg: &channel.Ready{Lane: alice.Terms.Out.ID()}})
+	if alice.Phase != channel.PhaseAgreed {
+		t.Fatalf("the channel is %s", alice.Phase)
+	}
+	poor := alice
+	if step(t, &poor, channel.FundingFailed{}); poor.Phase != channel.PhaseAbandoned {
+		t.Errorf("the channel is %s", poor.Phase)
+	}
+	step(t, &alice, channel.FundingBuilt{Outpoint: gift(1, 0).Outpoint})
+	if step(t, &alice, channel.Height{Tip: channeltest.Base + 1}); alice.Phase != channel.PhaseOpen {
+		t.Errorf("the channel is %s", alice.Phase)
+	}
+}
+
+// Payments that arrive while the payee misses the funding are dropped; when it is back they come again.
+func TestReorganisedFundingWhilePaying(t *testing.T) {
+	w := opened(t)
+	w.Alice.Pay(channel.Payment{ID: w.PaymentID(), Amount: 500})
+	for w.Alice.Pump() || w.Alice.Work() {
+	}
+	must(t, w.Bob.Tell(channel.Reorganised{Height: channeltest.Base + 1}))
+	must(t, w.Quiet())
+	if w.Alice.Twin.Open() != 1 {
+		t.Fatal("bob took a payment without a funding")
+	}
+	funding := channel.Output{Outpoint: w.Alice.State.OutFunding.Claimed, Value: 100_000, Height: channeltest.Base + 1}
+	must(t, w.Bob.Tell(channel.OutputSeen{Output: funding}))
+	must(t, w.MineQuiet(1))
+	must(t, w.Agreed())
+}

@@ -38,7 +38,7 @@ func (s *State) resynced(r *Resync) ([]Effect, error) {
 		s.Synced = true
 		return append(effects, s.offer()...), nil
 	}
-	if r.Ready {
+	if r.Ready && !s.OutFunding.Ready {
 		more, _ := s.peerReady(s.Terms.Out.ID())
 		effects = append(effects, more...)
 	}
@@ -50,12 +50,19 @@ func (s *State) resynced(r *Resync) ([]Effect, error) {
 		return append(effects, s.freezeOut(FrozenRegress)...), nil
 	}
 	s.Synced = true
+	effects = append(effects, s.sendUnacked(r.In.NextSeq)...)
+	return append(effects, s.offer()...), nil
+}
+
+// sendUnacked repeats what has no answer. When nothing new may leave any more, that is what the peer,
+// whose next sequence number is given, took already.
+func (s *State) sendUnacked(next uint64) (effects []Effect) {
 	for _, f := range s.Unacked {
-		if s.Phase == PhaseOpen || f.NextSeq() <= r.In.NextSeq { // of what was taken the answer is still wanted
+		if s.Synced && (s.Phase == PhaseOpen || f.NextSeq() <= next) {
 			effects = append(effects, Send{f})
 		}
 	}
-	return append(effects, s.offer()...), nil
+	return effects
 }
 
 func (s *State) resyncIn(r *Resync) (effects []Effect) {
