@@ -126,6 +126,9 @@ func (n *Node) reach(err error) {
 		n.log.Warn("the chain backend does not answer; trying again until it does", "err", err)
 	case err == nil && before != nil:
 		n.log.Info("the chain backend answers again")
+		if tip, ok := n.chain.tip(); ok { // the estimated height ends
+			n.tellHeight(tip.Height)
+		}
 	}
 	if err != nil {
 		n.blind()
@@ -144,8 +147,12 @@ func (n *Node) blind() {
 	if elapsed < blockTime/2 {
 		return
 	}
+	n.tellHeight(policy.BlindHeight(tip.Height, elapsed))
+}
+
+func (n *Node) tellHeight(tip uint32) {
 	for _, d := range n.live() {
-		d.post(channel.Height{Tip: policy.BlindHeight(tip.Height, elapsed)})
+		d.post(channel.Height{Tip: tip})
 	}
 }
 
@@ -241,9 +248,7 @@ func (n *Node) connectBlock(ctx context.Context, b ledger.Block) error {
 		}
 	}
 	n.addBlock(b)
-	for _, d := range n.live() {
-		d.post(channel.Height{Tip: b.Height})
-	}
+	n.tellHeight(b.Height)
 	return nil
 }
 

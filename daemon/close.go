@@ -16,7 +16,6 @@ type closeAttempt struct {
 	session ledger.CloseSession
 	fee     channel.Sat
 	rate    ledger.FeeRate // that the owner asked for
-	to      []byte         // script that the owner asked for
 	height  uint32         // tip at which the attempt began
 	peerFee channel.Sat    // of the peer's newest offer that we signed
 	failure string         // why the last attempt did not work

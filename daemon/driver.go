@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"encoding/binary"
 	"sync"
 	"time"
 
@@ -83,10 +84,23 @@ func (b *outbox) merge(older *outbox) {
 // application has its answer, and after a crash the peer repeats it.
 const lazyDelay = 20 * time.Millisecond
 
-func newDriver(n *Node, st channel.State) *driver {
+// newDriver makes the driver of a channel; record is the own lane's record, nil when there is none yet.
+func newDriver(n *Node, st channel.State, record []byte) *driver {
 	d := &driver{n: n, id: st.Terms.ID, peer: st.Terms.Peer, w: newWorker(st, !n.cfg.SignEach), recent: map[uint64]*frameRecord{}}
 	d.space.L = &d.mu
+	if record != nil {
+		d.chained, d.commits = record, binary.BigEndian.Uint64(record[len(record)-8:])
+	}
 	return d
+}
+
+// load reads the channel as it was last durable.
+func (d *driver) load() (channel.State, error) {
+	st, record, err := loadChannel(d.n.deps.Store, d.id)
+	if err == nil {
+		d.chained, d.commits = record, binary.BigEndian.Uint64(record[len(record)-8:])
+	}
+	return st, err
 }
 
 func (d *driver) post(m ...any) {
@@ -219,7 +233,11 @@ func (d *driver) encode(box *outbox) error {
 	if box.cold || box.lanes {
 		out, _ := d.w.st.Out.MarshalBinary()
 		in, _ := d.w.st.In.MarshalBinary()
-		box.batch.Put(laneRecordKey(d.id, true), out)
+		// Each commit builds on the one before: if that one failed, this one must not be written.
+		box.batch.Expect(laneRecordKey(d.id, true), d.chained)
+		d.commits++
+		d.chained = binary.BigEndian.AppendUint64(out, d.commits)
+		box.batch.Put(laneRecordKey(d.id, true), d.chained)
 		box.batch.Put(laneRecordKey(d.id, false), in)
 	}
 	return nil
@@ -274,7 +292,7 @@ func (d *driver) fail(box *outbox, err error) {
 func (d *driver) reload(cause error) {
 	d.n.drop(d.peer, "local storage failed")
 	d.lazy, d.recent = nil, map[uint64]*frameRecord{}
-	st, err := loadChannel(d.n.deps.Store, d.id)
+	st, err := d.load()
 	if err != nil {
 		d.n.log.Error("a channel can't be loaded: it takes no part in anything until the next start", "channel", d.id, "err", err)
 		d.w.dropQueue(err)

@@ -82,7 +82,7 @@ func (d *driver) tell(box *outbox, e any) {
 
 // money starts what goes to the chain.
 func (d *driver) money(box *outbox, e any) {
-	switch e.(type) {
+	switch e := e.(type) {
 	case channel.Fund:
 		box.afterSend = append(box.afterSend, d.fund)
 	case channel.AskPayout:
@@ -90,7 +90,7 @@ func (d *driver) money(box *outbox, e any) {
 	case channel.OfferClose:
 		d.offerClose(box)
 	case channel.AnswerClose:
-		d.answerClose(box, e.(channel.AnswerClose).Msg)
+		d.answerClose(box, e.Msg)
 	case channel.Settle:
 		box.afterSend = append(box.afterSend, d.settle)
 	case channel.Refund:

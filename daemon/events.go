@@ -101,15 +101,6 @@ func (n *Node) loadEvents() error {
 	return errors.Join(err, bad)
 }
 
-// record writes an entry that belongs to no other commit.
-func (n *Node) record(e entry) {
-	n.submit(&outbox{entries: []entry{e}}, func(err error) {
-		if err != nil {
-			n.log.Error("an event could not be logged", "err", err)
-		}
-	})
-}
-
 // hub wakes watchers when the log has grown.
 type hub struct {
 	mu     sync.Mutex // guards all fields

@@ -141,11 +141,11 @@ func (n *Node) loadChannels() error {
 		return err
 	}
 	for _, id := range ids {
-		st, err := loadChannel(n.deps.Store, id)
+		st, record, err := loadChannel(n.deps.Store, id)
 		if err != nil {
 			return fmt.Errorf("channel %s can't be read: %w", id, err)
 		}
-		if _, err := n.adopt(st); err != nil {
+		if _, err := n.adopt(st, record); err != nil {
 			return err
 		}
 	}
@@ -155,8 +155,8 @@ func (n *Node) loadChannels() error {
 var errLaneKey = errors.New("daemon: two lanes share the first eight bytes of their ids")
 
 // adopt makes a driver for a channel.
-func (n *Node) adopt(st channel.State) (*driver, error) {
-	d := newDriver(n, st)
+func (n *Node) adopt(st channel.State, record []byte) (*driver, error) {
+	d := newDriver(n, st, record)
 	for _, j := range d.w.sent {
 		n.jobs.claim(j)
 	}

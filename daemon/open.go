@@ -287,7 +287,7 @@ func (n *Node) checkTerms(t channel.Terms) error {
 
 // create makes agreed terms durable, and only then watches and knows the channel.
 func (n *Node) create(ctx context.Context, t channel.Terms) (*driver, error) {
-	d, err := n.adopt(channel.New(t))
+	d, err := n.adopt(channel.New(t), nil)
 	if err != nil {
 		return nil, err
 	}

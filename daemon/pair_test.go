@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -274,7 +273,7 @@ func TestKilledPayeeLosesNothing(t *testing.T) {
 	if got := bob.info(id).Received; got != channel.Msat(10*acknowledged) {
 		t.Fatalf("bob has %d msat of %d acknowledged payments of 10", got, acknowledged)
 	}
-	t.Log(fmt.Sprintf("%d of %d acknowledged", acknowledged, n))
+	t.Logf("%d of %d acknowledged", acknowledged, n)
 }
 
 func TestForcedSettlementAndRefund(t *testing.T) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/runnel/runnel/channel"
@@ -22,6 +24,11 @@ func (n *Node) Pay(ctx context.Context, req channel.PayRequest) (channel.PayResu
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, defaultPayTimeout)
 		defer cancel()
+	}
+	if strings.Contains(req.Target, "/") { // a multiaddr also says how to reach the peer
+		if _, err := n.connect(ctx, req.Target); err != nil {
+			return channel.PayResult{}, err
+		}
 	}
 	j, err := n.pay(req)
 	if err != nil {
@@ -316,10 +323,22 @@ func (n *Node) judgeOpen(peer channel.PeerID, o *channel.Open, tip uint32) (chan
 	if decision.Verdict != policy.Allow {
 		return 0, errors.New(decision.Text)
 	}
-	if o.Deposit == 0 && add == 0 {
-		return 0, errors.New("neither side would put anything in")
+	if add < o.PeerDeposit {
+		return 0, fmt.Errorf("this node adds at most %d sat and was asked for %d sat", n.limits.Load().AcceptPeerDeposit, o.PeerDeposit)
 	}
-	return add, nil
+	return add, n.canAdd(add)
+}
+
+// canAdd checks that the wallet can keep the promise of an own lane.
+func (n *Node) canAdd(deposit channel.Sat) error {
+	if deposit == 0 {
+		return nil
+	}
+	b, err := n.deps.Wallet.Balance(n.ctx)
+	if err != nil || b.Confirmed < deposit+n.rate(0).Fee(fundVSize) {
+		return errors.New("this node can't add that much now")
+	}
+	return nil
 }
 
 func (n *Node) loadBudget() error {

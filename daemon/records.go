@@ -164,32 +164,37 @@ func decodeRefusals(b []byte) (refused []channel.Refusal, err error) {
 }
 
 // loadChannel reads one channel as it was last durable.
-func loadChannel(s store.Store, id channel.ID) (channel.State, error) {
+// The second result is the own lane's record, whose last eight bytes number the commits.
+func loadChannel(s store.Store, id channel.ID) (st channel.State, record []byte, err error) {
 	cold, err := s.Get(channelKey(id))
 	if err != nil {
-		return channel.State{}, err
+		return st, nil, err
 	}
-	out, err := s.Get(laneRecordKey(id, true))
-	if err != nil {
-		return channel.State{}, err
+	if record, err = s.Get(laneRecordKey(id, true)); err != nil {
+		return st, nil, err
 	}
+	if len(record) < 8 {
+		return st, nil, errors.New("daemon: a damaged lane record")
+	}
+	out := record[:len(record)-8]
 	in, err := s.Get(laneRecordKey(id, false))
 	if err != nil {
-		return channel.State{}, err
+		return st, nil, err
 	}
 	var lane channel.Lane
 	if err := lane.UnmarshalBinary(out); err != nil {
-		return channel.State{}, err
+		return st, nil, err
 	}
 	var terms struct{ Terms channel.Terms }
 	if err := json.Unmarshal(cold, &terms); err != nil {
-		return channel.State{}, err
+		return st, nil, err
 	}
 	unacked, err := loadFrames(s, keyOf(terms.Terms.Out.ID()), lane.Acked, lane.NextSeq)
 	if err != nil {
-		return channel.State{}, err
+		return st, nil, err
 	}
-	return channel.Load(cold, out, in, unacked)
+	st, err = channel.Load(cold, out, in, unacked)
+	return st, record, err
 }
 
 // loadFrames reads the frames of a lane from one sequence number up to another.

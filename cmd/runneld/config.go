@@ -24,6 +24,8 @@ type Config struct {
 	NAT      bool     // ask routers for a port, find out how the node is seen, punch holes
 	MDNS     bool     // find peers on the local network
 
+	Coalesce bool // waiting payments share a signature
+
 	LogLevel  slog.Level
 	LogFormat string // text or json
 	Metrics   string // host:port on loopback; empty: off

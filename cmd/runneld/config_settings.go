@@ -102,6 +102,8 @@ func peerSettings() []setting {
 			set: func(c *Config, v []string) error { c.External = v; return nil }},
 		{key: "mdns", kind: kindBool, help: "find peers on the local network", def: fixed("false"),
 			set: setBool(func(c *Config, b bool) { c.MDNS = b })},
+		{key: "coalesce", kind: kindBool, help: "payments that wait for a lane travel under one signature; false signs and verifies each alone", def: fixed("true"),
+			set: setBool(func(c *Config, b bool) { c.Coalesce = b })},
 		{key: "no-nat", kind: kindBool, help: "ask no router for a port and punch no holes", def: fixed("false"),
 			set: setBool(func(c *Config, b bool) { c.NAT = !b })},
 	}
