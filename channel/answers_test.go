@@ -212,3 +212,37 @@ func TestLostAnswerIsRepeatedWhileClosing(t *testing.T) {
 		})
 	}
 }
+
+// A payee that refuses very much at once answers in pieces, for one answer would be longer than a message
+// may be, never leave, and leave the payer waiting.
+func TestManyRefusalsTakeSeveralAnswers(t *testing.T) {
+	w := opened(t)
+	alice, bob := w.Alice.State, w.Bob.State
+	var frames []*channel.Frame
+	var refused []channel.Refusal
+	for range 20 {
+		payments := make([]channel.Payment, channel.MaxFramePayments)
+		for i := range payments {
+			payments[i] = channel.Payment{ID: w.PaymentID(), Amount: 1}
+			refused = append(refused, channel.Refusal{Seq: uint64(len(refused) + 1), Reason: channel.RefusedPolicy})
+		}
+		effects := step(t, &alice, channel.Pay{Payments: payments})
+		effects = step(t, &alice, channel.Signed{Signature: channeltest.Sign(alice.Terms.Out.ID(), find[channel.Sign](t, effects).Total)})
+		frames = append(frames, sent[*channel.Frame](t, effects))
+	}
+	step(t, &bob, channel.FramesReceived{Frames: frames})
+	n := 0
+	for _, e := range step(t, &bob, channel.Verified{OK: true, Refused: refused}) {
+		if s, ok := e.(channel.Send); ok {
+			ack := s.Msg.(*channel.Ack)
+			if len(ack.Refused) > 8*channel.MaxFramePayments {
+				t.Errorf("%d refusals in one answer", len(ack.Refused))
+			}
+			step(t, &alice, channel.Received{Msg: ack})
+			n++
+		}
+	}
+	if n != 3 || len(alice.Unacked) != 0 || alice.Out.Hash != bob.In.Hash || alice.Out.Credit() != 20*1024 {
+		t.Errorf("%d answers; alice has %+v", n, alice.Out)
+	}
+}

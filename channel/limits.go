@@ -25,6 +25,10 @@ const (
 	// MaxFramePayments bounds one frame: 1,024 payments with references are about 96 KiB.
 	MaxFramePayments = 1024
 
+	// maxAckRefused bounds the refusals of one answer: they take at most 15 bytes each, and a message of
+	// 256 KiB must hold them.
+	maxAckRefused = 8 * MaxFramePayments
+
 	// DefaultWindow is the number of frames that may wait for an answer: enough to keep a
 	// connection of 100 ms busy at several thousand frames a second, small enough to resend at once.
 	DefaultWindow = 256

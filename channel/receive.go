@@ -129,21 +129,27 @@ func (s *State) verified(e Verified) ([]Effect, error) {
 }
 
 func (s *State) take(frames []*Frame, refused []Refusal) []Effect {
-	var effects []Effect
-	all := refused
-	for _, f := range frames {
+	var effects, answers []Effect
+	rest := refused // without an answer so far
+	for i, f := range frames {
 		before := refused
 		s.In.Hash, s.In.Spent, refused = f.apply(s.In.Hash, s.In.Spent, refused)
 		mine := before[:len(before)-len(refused)]
 		s.In.Total, s.In.Voucher, s.In.NextSeq = f.Total, f.Signature, f.NextSeq()
-		ack := &Ack{Lane: f.Lane, NextSeq: s.In.NextSeq, Total: s.In.Total, Spent: s.In.Spent, Refused: mine, Hash: s.In.Hash}
-		effects = append(effects, SaveFrame{Frame: f, Ack: ack}, Took{Frame: f, Refused: mine})
+		effects = append(effects, SaveFrame{Frame: f, Ack: s.answer(mine)}, Took{Frame: f, Refused: mine})
+		// One answer for all, several only where one would be too long for a message.
+		if n := len(rest) - len(refused); i == len(frames)-1 || n > maxAckRefused-MaxFramePayments {
+			answers = append(answers, Send{s.answer(rest[:n])})
+			rest = refused
+		}
 	}
 	s.In.Acked = s.In.NextSeq
 	s.asked = 0
-	ack := &Ack{Lane: s.Terms.In.ID(), NextSeq: s.In.NextSeq, Total: s.In.Total, Spent: s.In.Spent,
-		Refused: all[:len(all)-len(refused)], Hash: s.In.Hash}
-	return append(effects, Save{}, Send{ack})
+	return append(append(effects, Save{}), answers...)
+}
+
+func (s *State) answer(refused []Refusal) *Ack {
+	return &Ack{Lane: s.Terms.In.ID(), NextSeq: s.In.NextSeq, Total: s.In.Total, Spent: s.In.Spent, Refused: refused, Hash: s.In.Hash}
 }
 
 func refuseAll(frames []*Frame, r RefuseReason) (refused []Refusal) {
