@@ -22,7 +22,9 @@ type driver struct {
 
 	// Only the running goroutine touches the rest.
 	w          *worker
-	boxes      []*outbox               // on their way to the disk, oldest first
+	boxes      []*outbox // on their way to the disk, oldest first
+	chained    []byte    // own lane's record as the last of them writes it; nil in a new channel
+	commits    uint64
 	lazy       *outbox                 // answers that may wait for the next commit
 	recent     map[uint64]*frameRecord // frames taken in a commit that is on its way
 	close      closeAttempt
