@@ -83,6 +83,10 @@ func TestBadAddresses(t *testing.T) {
 			wantErr(t, err, ledger.ErrBadAddress)
 		}
 	}
+	_, err = regtest.Script(foreign)
+	if err == nil || !strings.Contains(err.Error(), "other than regtest") {
+		t.Errorf("the error for another network does not name ours: %v", err)
+	}
 	for name, script := range map[string][]byte{
 		"empty": nil, "data": {txscript.OP_RETURN, 1, 1}, "anchor": {0x51, 2, 0x4e, 0x73}, "true": {0x51},
 		"bare key": append(append([]byte{33, 2}, payout(1)[2:]...), 0xac),

@@ -53,9 +53,6 @@ func (s *Scheme) closeTx(lanes []ledger.Lane, outputs []ledger.Output) (*wire.Ms
 			return nil, nil, badTerms("the deposits are more than can exist")
 		}
 	}
-	if len(lanes) == 0 {
-		return nil, nil, badTerms("a close needs a lane")
-	}
 	if err := addPayouts(tx, deposits, outputs); err != nil {
 		return nil, nil, err
 	}
@@ -108,14 +105,21 @@ func (s *Scheme) VerifyClose(raw []byte, lanes []ledger.Lane, outputs []ledger.O
 		return rejected("the close is not the one agreed on")
 	}
 	for i, in := range tx.TxIn {
-		if len(in.Witness) != 1 || len(in.Witness[0]) != 64 {
-			return rejected("input %d is not signed for the whole transaction", i)
-		}
-		if _, err := parseSignature(in.Witness[0]); err != nil {
+		if err := checkKeyWitness(in.Witness); err != nil {
 			return rejected("input %d: %v", i, err)
 		}
 	}
 	return runScripts(tx, prev)
+}
+
+// checkKeyWitness takes the witness of a key path spend only if it is one canonical signature for the
+// whole transaction.
+func checkKeyWitness(w wire.TxWitness) error {
+	if len(w) != 1 {
+		return fmt.Errorf("a witness of %d items instead of one signature", len(w))
+	}
+	_, err := parseSignature(w[0])
+	return err
 }
 
 // closeInput is one input's MuSig2 session (BIP 327).
@@ -299,11 +303,10 @@ func (c *closeSession) Combine(peer [][32]byte) (ledger.Tx, error) {
 }
 
 func (in *closeInput) checkPartial(b [32]byte) (*musig2.PartialSignature, error) {
-	var s btcec.ModNScalar
-	if s.SetBytes(&b) != 0 {
-		return nil, ErrBadPartial
+	sig, err := parsePartial(b)
+	if err != nil {
+		return nil, err
 	}
-	sig := musig2.NewPartialSignature(&s, nil)
 	combined, err := in.session.CombinedNonce()
 	if err != nil {
 		return nil, fmt.Errorf("bitcoin: combine: %w", err)
@@ -312,5 +315,14 @@ func (in *closeInput) checkPartial(b [32]byte) (*musig2.PartialSignature, error)
 	if !sig.Verify(in.nonce, combined, keys, in.peer, in.digest, musig2.WithTaprootSignTweak(in.root[:])) {
 		return nil, ErrBadPartial
 	}
-	return &sig, nil
+	return sig, nil
+}
+
+// parsePartial reads a partial signature, a number below the group order.
+func parsePartial(b [32]byte) (*musig2.PartialSignature, error) {
+	var s btcec.ModNScalar
+	if s.SetBytes(&b) != 0 {
+		return nil, ErrBadPartial
+	}
+	return &musig2.PartialSignature{S: &s}, nil
 }

@@ -3,6 +3,8 @@ package bitcoin
 import (
 	"bytes"
 	"errors"
+	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/btcsuite/btcd/btcec/v2"
@@ -175,7 +177,7 @@ func TestCloseTxLanes(t *testing.T) {
 	unfunded.Funding = channel.Outpoint{}
 	rich, richer := p.lane(t, 2, channel.MaxMoney), p.lane(t, 3, channel.MaxMoney)
 	for name, lanes := range map[string][]ledger.Lane{
-		"none": nil, "twice": {lane, lane}, "not funded": {unfunded}, "all money twice": {rich, richer},
+		"none": {}, "twice": {lane, lane}, "not funded": {unfunded}, "all money twice": {rich, richer},
 	} {
 		_, _, err := p.scheme.CloseTx(lanes, []ledger.Output{{Script: payout(1), Value: 5000}})
 		if !errors.Is(err, ledger.ErrBadTerms) {
@@ -236,13 +238,55 @@ func TestVerifyCloseRefuses(t *testing.T) {
 	wantErr(t, p.scheme.VerifyClose(nil, c.plain, c.outputs), ledger.ErrRejected)
 }
 
+// Only one canonical signature is the witness of a close.
+func TestKeyWitness(t *testing.T) {
+	good := make([]byte, 64)
+	must(t, checkKeyWitness(wire.TxWitness{good}))
+	order := make([]byte, 64)
+	btcec.S256().N.FillBytes(order[32:])
+	for name, w := range map[string]wire.TxWitness{
+		"none": nil, "two": {good, good}, "with hash type": {append(good[:64:64], 1)}, "short": {good[:63]}, "not canonical": {order},
+	} {
+		if checkKeyWitness(w) == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	_, err := parsePartial([32]byte(order[32:]))
+	wantErr(t, err, ErrBadPartial)
+	order[63]--
+	sig, err := parsePartial([32]byte(order[32:]))
+	must(t, err)
+	if b := sig.S.Bytes(); !bytes.Equal(b[:], order[32:]) {
+		t.Errorf("partial signature %x", b)
+	}
+}
+
+// A close of a wrong length is not even parsed: whatever a peer sends costs nothing.
+func TestVerifyCloseAllocatesLittle(t *testing.T) {
+	p := newPair(t)
+	c := newClosing(t, p, 1, ledger.Output{Script: payout(1), Value: 90_000})
+	raw, _, err := p.scheme.CloseTx(c.plain, c.outputs)
+	must(t, err)
+	m := decode(t, raw)
+	m.TxIn[0].Witness = make(wire.TxWitness, 1_000_000)
+	raw = encode(t, m)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	err = p.scheme.VerifyClose(raw, c.plain, c.outputs)
+	runtime.ReadMemStats(&after)
+	wantErr(t, err, ledger.ErrRejected)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {
+		t.Errorf("%d bytes were allocated", n)
+	}
+}
+
 // A session signs once, whatever the first call came to; a new one has new nonces.
 func TestSessionSignsOnce(t *testing.T) {
 	p := newPair(t)
 	c := newClosing(t, p, 1, ledger.Output{Script: payout(1), Value: 90_000})
 	a, b := c.sessions(t)
-	if _, err := a.Combine(make([][32]byte, 2)); err == nil {
-		t.Error("combined before signing")
+	if _, err := a.Combine(make([][32]byte, 2)); err == nil || !strings.Contains(err.Error(), "our partial signatures first") {
+		t.Errorf("combined before signing: %v", err)
 	}
 	before := a.Nonces()
 	sign(t, a, b)
@@ -262,8 +306,8 @@ func TestSessionSignsOnce(t *testing.T) {
 		if _, err := s.Sign(b.Nonces()); !errors.Is(err, ErrSessionUsed) {
 			t.Errorf("%s: a failed session signed: %v", name, err)
 		}
-		if _, err := s.Combine(make([][32]byte, 2)); err == nil {
-			t.Errorf("%s: a failed session combined", name)
+		if _, err := s.Combine(make([][32]byte, 2)); err == nil || errors.Is(err, ErrBadPartial) {
+			t.Errorf("%s: a failed session combined: %v", name, err)
 		}
 	}
 }

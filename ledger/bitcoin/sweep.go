@@ -86,7 +86,7 @@ func (s *Signer) refundInput(out ledger.RefundInput) (leafInput, error) {
 	if err != nil {
 		return leafInput{}, err
 	}
-	if out.Value == 0 || out.Value > channel.MaxMoney {
+	if out.Value > channel.MaxMoney { // also keeps sums from wrapping
 		return leafInput{}, fmt.Errorf("bitcoin: an output of %d sat can't be swept", out.Value)
 	}
 	if out.Settled {
@@ -111,6 +111,9 @@ func (s *Signer) refundInput(out ledger.RefundInput) (leafInput, error) {
 
 // sweep sends all that inputs have above their paired outputs to script, minus the fee.
 func (s *Signer) sweep(inputs []leafInput, locktime uint32, script []byte, rate ledger.FeeRate) (ledger.Tx, error) {
+	if len(inputs) == 0 {
+		return ledger.Tx{}, errors.New("bitcoin: nothing to sweep")
+	}
 	if err := checkPayable(script); err != nil {
 		return ledger.Tx{}, err
 	}
@@ -152,9 +155,6 @@ func assemble(inputs []leafInput, locktime uint32, script []byte) (*wire.MsgTx, 
 			tx.AddTxOut(in.paired)
 			value -= channel.Sat(in.paired.Value)
 		}
-	}
-	if len(inputs) == 0 {
-		return nil, nil, 0, errors.New("bitcoin: nothing to sweep")
 	}
 	if value > channel.MaxMoney {
 		return nil, nil, 0, errors.New("bitcoin: the inputs are worth more than can exist")

@@ -43,7 +43,61 @@ func TestParseTx(t *testing.T) {
 		_, err = p.scheme.TxID(append(bytes.Clone(raw), 0))
 		wantErr(t, err, ledger.ErrRejected)
 	}
-	_, err := p.scheme.TxID(make([]byte, maxTxBytes+1))
+}
+
+// checkShape stands alone before the library's decoder.
+func TestCheckShape(t *testing.T) {
+	_, _, raws := sampleTxs(t)
+	for name, raw := range raws {
+		must(t, checkShape(raw))
+		if checkShape(append(bytes.Clone(raw), 0)) == nil || checkShape(raw[:len(raw)-1]) == nil {
+			t.Errorf("%s: another length was accepted", name)
+		}
+	}
+	long := wire.NewMsgTx(2)
+	long.AddTxIn(&wire.TxIn{})
+	long.AddTxOut(wire.NewTxOut(1, make([]byte, maxTxBytes-100)))
+	must(t, checkShape(encode(t, long)))
+	long.TxOut[0].PkScript = make([]byte, maxTxBytes)
+	if checkShape(encode(t, long)) == nil {
+		t.Error("more than a block was accepted")
+	}
+	for _, c := range []struct {
+		in   []byte
+		size int
+		want int
+	}{
+		{[]byte{2, 0, 0, 0, 0}, 2, 2},
+		{[]byte{3, 0, 0, 0, 0}, 2, 0}, // three of two bytes do not fit four
+		{[]byte{0xfd, 1, 0, 9}, 1, 1},
+		{[]byte{0xfd, 2, 0, 9}, 1, 0},
+		{[]byte{0xfe, 1, 0, 0}, 1, 0},
+		{[]byte{0xff, 0, 0, 0, 0, 0, 0, 0, 0x80, 1}, 1, 0},
+		{nil, 1, 0},
+	} {
+		w := walker{rest: c.in}
+		if got := w.count(c.size); got != c.want || w.bad != (c.want == 0) {
+			t.Errorf("count of %x: %d, bad %v", c.in, got, w.bad)
+		}
+	}
+}
+
+func TestParts(t *testing.T) {
+	p, lane, raws := sampleTxs(t)
+	for name, raw := range raws {
+		ins, outs, err := p.scheme.Parts(raw)
+		must(t, err)
+		m := decode(t, raw)
+		if len(ins) != 1 || ins[0] != lane.Funding || len(outs) != len(m.TxOut) {
+			t.Fatalf("%s: %v %v", name, ins, outs)
+		}
+		for i, out := range outs {
+			if int64(out.Value) != m.TxOut[i].Value || !bytes.Equal(out.Script, m.TxOut[i].PkScript) {
+				t.Errorf("%s: output %d is %+v", name, i, out)
+			}
+		}
+	}
+	_, _, err := p.scheme.Parts([]byte{1})
 	wantErr(t, err, ledger.ErrRejected)
 }
 
