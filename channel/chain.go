@@ -7,7 +7,7 @@ func (s *State) due() []Effect {
 	if s.Phase.Final() {
 		return nil
 	}
-	effects := s.dueFunding()
+	effects := append(s.dueFunding(), s.dueAnswer()...)
 	effects = append(effects, s.dueStop()...)
 	if s.Phase == PhaseClosing {
 		effects = append(effects, s.dueClose()...)

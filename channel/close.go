@@ -49,11 +49,20 @@ func (s *State) stopped(m *Stop) ([]Effect, error) {
 	if s.Phase == PhaseClosing {
 		return append(effects, s.offer()...), nil
 	}
-	if !s.payout {
-		s.payout = true
-		effects = append(effects, AskPayout{})
+	if s.payout {
+		return effects, nil
 	}
-	return effects, nil
+	return append(effects, s.dueAnswer()...), nil
+}
+
+// dueAnswer asks for what our own stop needs once the peer has stopped; with every block again, for a
+// wallet can be away or a start can come between.
+func (s *State) dueAnswer() []Effect {
+	s.payout = s.Closing.Peers != nil && s.Phase.CanMove(PhaseClosing)
+	if s.payout {
+		return []Effect{AskPayout{}}
+	}
+	return nil
 }
 
 // offer starts an attempt when both sides have stopped.

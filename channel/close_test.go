@@ -29,3 +29,21 @@ func TestNothingToCloseTogether(t *testing.T) {
 		t.Error("alice would sign again for a lane that is spent")
 	}
 }
+
+// The script for the own share is asked for until it is there, also after a start and without the peer.
+func TestPayoutIsAskedForAgain(t *testing.T) {
+	w := opened(t)
+	alice := w.Alice.State
+	stop := channel.Received{Msg: stopOf(&w.Bob.State)}
+	find[channel.AskPayout](t, step(t, &alice, stop))
+	if got := names(step(t, &alice, stop)); got != "SaveCold" {
+		t.Errorf("the same stop again: %s", got)
+	}
+	find[channel.AskPayout](t, step(t, &alice, channel.Height{Tip: alice.Tip + 1}))
+	step(t, &alice, channel.CloseTogether{Payout: []byte{1}})
+	for _, e := range step(t, &alice, channel.Height{Tip: alice.Tip + 1}) {
+		if _, ok := e.(channel.AskPayout); ok {
+			t.Error("it is asked for although it is there")
+		}
+	}
+}

@@ -19,6 +19,8 @@ func (s *State) CanPay() error {
 		return fail(KindNotOpen, "the channel is %s", s.Phase)
 	case s.Closing.Peers != nil:
 		return fail(KindNotOpen, "the peer is closing the channel")
+	case s.there > PhaseOpen:
+		return fail(KindNotOpen, "for the peer the channel is %s", s.there)
 	case s.Out.Frozen != NotFrozen:
 		return fail(KindNotOpen, "the lane is frozen: %s", s.Out.Frozen)
 	case s.Tip >= sub(s.Terms.StopHeight(s.Terms.Out), s.Terms.Heights.PayerStop):

@@ -15,7 +15,7 @@ func (s *State) resync() *Resync {
 }
 
 func (s *State) connected() []Effect {
-	s.Synced, s.asked = false, 0
+	s.Synced, s.asked, s.there = false, 0, PhaseNone
 	if s.Phase.Final() {
 		return nil
 	}
@@ -33,6 +33,7 @@ func (s *State) resynced(r *Resync) ([]Effect, error) {
 	if s.Phase.Final() {
 		return []Effect{Send{&Refuse{Channel: s.Terms.ID, Code: DenyUnknownChannel, Text: "the channel is " + s.Phase.String()}}}, nil
 	}
+	s.there = r.Phase
 	effects := s.resyncIn(r)
 	if !s.Terms.Out.Exists() {
 		s.Synced = true
@@ -82,7 +83,8 @@ func (s *State) resyncIn(r *Resync) (effects []Effect) {
 }
 
 // proven adopts a voucher of our own that is newer than our record: an old backup was restored. Never
-// again does this channel sign one.
+// again does this channel sign one. Payments that had no answer were covered by later vouchers: they count
+// as made.
 func (s *State) proven(e ProofChecked) ([]Effect, error) {
 	r := e.Report
 	if !e.OK || r.Total <= s.Out.Total || r.Spent > r.Total || r.NextSeq < s.Out.NextSeq {
@@ -92,6 +94,11 @@ func (s *State) proven(e ProofChecked) ([]Effect, error) {
 	s.Out.NextSeq, s.Out.Acked = r.NextSeq, r.NextSeq
 	s.Out.Frozen = FrozenUnproven
 	s.Synced = true
-	effects := []Effect{Save{Cold: true}, Alert{Text: "the peer holds a newer voucher of ours: our record is too old; the channel can only be closed"}}
+	var effects []Effect
+	for _, f := range s.Unacked {
+		effects = append(effects, Answered{Frame: f})
+	}
+	s.Unacked = nil
+	effects = append(effects, Save{Cold: true}, Alert{Text: "the peer holds a newer voucher of ours: our record is too old; the channel can only be closed"})
 	return append(effects, s.move(PhaseRecovering)...), nil
 }

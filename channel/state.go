@@ -144,6 +144,7 @@ type State struct {
 	Tip      uint32
 	Unacked  []*Frame // own frames without an answer, oldest first
 	Synced   bool     // resync on the living connection is done
+	there    Phase    // of the channel at the peer, as its resync said
 	signing  *Frame
 	checking []*Frame
 	funding  bool   // a funding transaction is being built
