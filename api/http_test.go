@@ -393,3 +393,7 @@ func shape(out io.Writer, indent string, v any) {
 }
 
 func isObject(v any) bool { _, ok := v.(map[string]any); return ok }
+
+func contains(s string, parts ...string) bool {
+	return !slices.ContainsFunc(parts, func(p string) bool { return !strings.Contains(s, p) })
+}

@@ -84,7 +84,7 @@ func Listen(cfg Config, node Node) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	sock, err := listenUnix(context.Background(), path)
+	sock, err := listenUnix(path)
 	if err != nil {
 		return nil, err
 	}

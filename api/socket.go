@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,18 +28,13 @@ type socket struct {
 
 // listenUnix binds path for this user alone. What a dead daemon left there is replaced; a living one, or
 // a file that is no socket, is a fault.
-func listenUnix(ctx context.Context, path string) (*socket, error) {
+func listenUnix(path string) (*socket, error) {
 	if err := prepareDir(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
 	lock := flock.New(path+".lock", flock.SetPermissions(0o600))
-	ctx, cancel := context.WithTimeout(ctx, lockWait)
-	defer cancel()
-	if locked, err := lock.TryLockContext(ctx, 50*time.Millisecond); !locked {
-		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			return nil, fmt.Errorf("locking the API's socket: %w", err)
-		}
-		return nil, inUse(path)
+	if err := takeLock(lock, path); err != nil {
+		return nil, err
 	}
 	s, err := bindFree(path)
 	if err != nil {
@@ -48,6 +42,21 @@ func listenUnix(ctx context.Context, path string) (*socket, error) {
 	}
 	s.lock = lock
 	return s, nil
+}
+
+// takeLock waits for another start that is not through yet, but not for a daemon that serves.
+func takeLock(lock *flock.Flock, path string) error {
+	for end := time.Now().Add(lockWait); ; time.Sleep(20 * time.Millisecond) {
+		locked, err := lock.TryLock()
+		switch {
+		case err != nil:
+			return fmt.Errorf("locking the API's socket: %w", err)
+		case locked:
+			return nil
+		case answers(path), time.Now().After(end):
+			return inUse(path)
+		}
+	}
 }
 
 func inUse(path string) error {
