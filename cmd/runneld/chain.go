@@ -21,7 +21,7 @@ func (p *parts) openChain(ctx context.Context, c *Config, s seed, dir *dataDir) 
 		return fmt.Errorf("the on-chain wallet can't be opened: %w", err)
 	}
 	p.onClose(b.Close)
-	p.deps.Wallet, p.deps.Chain = b.Wallet(), b.Chain()
+	p.deps.Wallet, p.deps.Chain = b.Wallet, b.Chain
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -33,6 +34,10 @@ func main() {
 	}
 }
 
+// memoryLimit makes the collector work harder before the process grows beyond what a small machine has;
+// it is no hard limit.
+const memoryLimit = 192 << 20
+
 // run is the daemon's life.
 func run(ctx context.Context, s *Settings) (err error) {
 	level := new(slog.LevelVar)
@@ -42,6 +47,7 @@ func run(ctx context.Context, s *Settings) (err error) {
 		log.Warn(w)
 	}
 	log.Info("runneld starts", "version", version(), "network", s.Config.Network, "data_dir", s.Config.DataDir)
+	debug.SetMemoryLimit(memoryLimit)
 	p, err := openParts(ctx, &s.Config, log)
 	if err != nil {
 		return err
