@@ -201,8 +201,11 @@ func (w *window) end() {
 func (w *window) take() (all []streamed, last bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if len(w.added) == 0 {
+		return nil, w.ended && w.taken == 0
+	}
 	all, w.added, w.spare = w.added, w.spare[:0], nil
-	return all, w.ended && len(all) == 0 && w.taken == 0
+	return all, false
 }
 
 func (w *window) reuse(s []streamed) {
