@@ -433,3 +433,68 @@ func TestVectorsBIP327Tweaks(t *testing.T) {
 		t.Errorf("%d vectors", len(v.Valid))
 	}
 }
+
+func TestVectorsBIP327Aggregation(t *testing.T) {
+	var v struct {
+		Pubkeys []hexBytes
+		Tweaks  []hexBytes
+		Psigs   []hexBytes
+		Msg     hexBytes
+		Valid   []struct {
+			Aggnonce hexBytes
+			Keys     []int  `json:"key_indices"`
+			Tweaks   []int  `json:"tweak_indices"`
+			XOnly    []bool `json:"is_xonly"`
+			Psigs    []int  `json:"psig_indices"`
+			Expected hexBytes
+		} `json:"valid_test_cases"`
+		Bad []struct {
+			Psigs []int `json:"psig_indices"`
+			Error struct{ Signer int }
+		} `json:"error_test_cases"`
+	}
+	vectorsJSON(t, "bip327/sig_agg_vectors.json", &v)
+	for i, c := range v.Valid {
+		keys, err := pick(v.Pubkeys, c.Keys)
+		must(t, err)
+		var tweaks []musig2.KeyTweakDesc
+		for j, n := range c.Tweaks {
+			tweaks = append(tweaks, musig2.KeyTweakDesc{Tweak: [32]byte(v.Tweaks[n]), IsXOnly: c.XOnly[j]})
+		}
+		agg, _, _, err := musig2.AggregateKeys(keys, false, musig2.WithKeyTweaks(tweaks...))
+		must(t, err)
+		var partials []*musig2.PartialSignature
+		for _, n := range c.Psigs {
+			partial, err := parsePartial([32]byte(v.Psigs[n]))
+			must(t, err)
+			partials = append(partials, partial)
+		}
+		nonce := signingNonce(t, c.Aggnonce, agg.FinalKey, v.Msg)
+		sig := musig2.CombineSigs(nonce, partials, musig2.WithTweakedCombine([32]byte(v.Msg), keys, tweaks, false))
+		if got := sig.Serialize(); !bytes.Equal(got, c.Expected) {
+			t.Errorf("vector %d: signature %x", i, got)
+		}
+	}
+	for _, c := range v.Bad {
+		if _, err := parsePartial([32]byte(v.Psigs[c.Psigs[c.Error.Signer]])); err == nil {
+			t.Error("a partial signature above the group order was accepted")
+		}
+	}
+}
+
+// signingNonce is R1 + b*R2 of BIP 327.
+func signingNonce(t *testing.T, agg []byte, key *btcec.PublicKey, msg []byte) *btcec.PublicKey {
+	t.Helper()
+	hash := channel.TaggedHash("MuSig/noncecoef", bytes.Join([][]byte{agg, schnorr.SerializePubKey(key), msg}, nil))
+	var b btcec.ModNScalar
+	b.SetBytes(&hash)
+	r1, err := btcec.ParseJacobian(agg[:33])
+	must(t, err)
+	r2, err := btcec.ParseJacobian(agg[33:])
+	must(t, err)
+	var sum btcec.JacobianPoint
+	btcec.ScalarMultNonConst(&b, &r2, &r2)
+	btcec.AddNonConst(&r1, &r2, &sum)
+	sum.ToAffine()
+	return btcec.NewPublicKey(&sum.X, &sum.Y)
+}
