@@ -14,6 +14,12 @@ var (
 	ErrFeature   = errors.New("a required feature is missing")
 )
 
+// Errors of a Transport, besides ErrClosed and ErrUnknownPeer.
+var (
+	ErrAddress = errors.New("wire: not a peer address")
+	ErrSelf    = errors.New("wire: a node can't connect to itself")
+)
+
 // Codes of Error.
 const (
 	CodeMalformed = "malformed" // a message could not be decoded
