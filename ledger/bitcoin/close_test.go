@@ -337,6 +337,22 @@ func TestNoncesAreFresh(t *testing.T) {
 	}
 }
 
+// Nonces are bound to the transaction: for another one they differ even if all else repeats.
+func TestNoncesAreBoundToTheTransaction(t *testing.T) {
+	seen := make(map[[66]byte]bool)
+	for value := range channel.Sat(4) {
+		p := newPair(t)
+		p.payer.random = func() [32]byte { return [32]byte{1} }
+		c := newClosing(t, p, 1, ledger.Output{Script: payout(1), Value: 90_000 + value})
+		a, err := p.payer.NewClose(c.ours, c.outputs)
+		must(t, err)
+		seen[a.Nonces()[0]] = true
+	}
+	if len(seen) != 4 {
+		t.Errorf("%d different nonces of 4", len(seen))
+	}
+}
+
 // Each partial signature is verified by itself, so that the peer's fault is known.
 func TestCombineRefuses(t *testing.T) {
 	p := newPair(t)
