@@ -10,8 +10,12 @@ func (s *State) report() LaneReport {
 }
 
 func (s *State) resync() *Resync {
+	acked := s.Out.Acked
+	if s.OutFunding.Spend != nil {
+		acked = 1 // the chain gave answers of which the peer knows nothing
+	}
 	return &Resync{Channel: s.Terms.ID, Phase: s.Phase, In: s.report(), Funding: s.OutFunding.Claimed,
-		Ready: s.InFunding.Ready, Acked: s.Out.Acked}
+		Ready: s.InFunding.Ready, Acked: acked}
 }
 
 func (s *State) connected() []Effect {
@@ -46,7 +50,7 @@ func (s *State) resynced(r *Resync) ([]Effect, error) {
 	switch {
 	case r.In.NextSeq > s.Out.NextSeq || r.In.Total > s.Out.Total:
 		return append(effects, CheckProof{Report: r.In}), nil
-	case r.In.NextSeq < s.Out.Acked || r.In.Spent < s.Out.Spent:
+	case s.OutFunding.Spend == nil && (r.In.NextSeq < s.Out.Acked || r.In.Spent < s.Out.Spent): // a spend decides, not the peer
 		s.Synced = true
 		return append(effects, s.freezeOut(FrozenRegress)...), nil
 	}

@@ -51,3 +51,21 @@ func TestOldBackupOfThePayer(t *testing.T) {
 		t.Errorf("%s, bob got %d sat", w.Alice.State.Phase, got)
 	}
 }
+
+// After the chain decided about payments that the payee never saw, the payer's count of answers is above
+// the payee's count of payments. Neither may take that for a forgotten payment.
+func TestChainDecidesWithoutAlarm(t *testing.T) {
+	w := opened(t)
+	alice, bob := w.Alice.State, w.Bob.State
+	pay(t, &alice, 1, 500)
+	step(t, &alice, channel.SpendSeen{Out: true, Spend: channel.Spend{TxID: [32]byte{9}, Height: alice.Tip + 1, Kind: channel.SpentTogether}})
+	effects := step(t, &alice, channel.Height{Tip: alice.Tip + 6})
+	if r := find[channel.Answered](t, effects).Refused; len(r) != 1 {
+		t.Fatalf("a payment that the payee never saw: %v", r)
+	}
+	step(t, &bob, channel.Received{Msg: sent[*channel.Resync](t, step(t, &alice, channel.Connected{}))})
+	step(t, &alice, channel.Received{Msg: sent[*channel.Resync](t, step(t, &bob, channel.Connected{}))})
+	if bob.In.Frozen != channel.NotFrozen || alice.Out.Frozen != channel.NotFrozen {
+		t.Errorf("alice: %s, bob: %s", alice.Out.Frozen, bob.In.Frozen)
+	}
+}

@@ -1,6 +1,9 @@
 package channel
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // Step carries a channel through one event. On an error the state is the one that was given and there
 // are no effects. The effects are valid only together with the returned state.
@@ -95,7 +98,7 @@ func (s *State) received(m Message) ([]Effect, error) {
 // own makes the slices and pointers that the slow events change this state's own.
 func (s *State) own() {
 	for _, f := range []*Funding{&s.OutFunding, &s.InFunding} {
-		f.Seen = append([]Output(nil), f.Seen...)
+		f.Seen = slices.Clone(f.Seen)
 		if f.Spend != nil {
 			c := *f.Spend
 			f.Spend = &c

@@ -1,6 +1,7 @@
 package channel_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 
@@ -32,6 +33,10 @@ func drawOps(t *rapid.T, most int, kinds ...string) []op {
 
 // life is what happens to honest peers.
 var life = []string{"pay", "pay", "pay", "go", "go", "go", "go", "go", "go", "connect", "connect", "cut", "crash", "mine", "picky"}
+
+// death is how channels end.
+var death = []string{"pay", "go", "go", "go", "go", "go", "go", "go", "go", "go", "go", "go", "go", "go", "go", "go", "go", "connect", "connect", "connect",
+	"connect", "cut", "crash", "mine", "mine", "reorg", "shuffle", "close", "close", "close", "force"}
 
 // play lets o happen.
 func play(w *channeltest.World, o op) {
@@ -129,4 +134,79 @@ func TestPaymentsSurviveEverything(t *testing.T) {
 		must(t, w.Quiet())
 		must(t, w.Agreed())
 	})
+}
+
+// Whatever order a stop, an offer, a cut, a crash, a reorganisation and the miners' choice come in: the
+// channel ends, and each side has to the satoshi what is its own.
+func TestEveryEndPaysExactly(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t)
+		story := drawOps(t, 50, death...)
+		if rapid.IntRange(0, 7).Draw(t, "early") > 0 {
+			must(t, w.Open())
+			story = append(drawOps(t, 50, life...), story...)
+		}
+		for _, o := range story {
+			if o.Kind == "reorg" && (w.Alice.State.Phase.Final() || w.Bob.State.Phase.Final()) {
+				continue // six blocks are final
+			}
+			play(w, o)
+			must(t, w.Check())
+		}
+		must(t, end(w))
+		must(t, paid(w))
+	})
+}
+
+// end lets blocks come until nothing is at stake any more.
+func end(w *channeltest.World) error {
+	for range 2 * channeltest.Expiry {
+		if err := w.Quiet(); err != nil {
+			return err
+		}
+		if w.Alice.State.Phase.Final() && w.Bob.State.Phase.Final() {
+			return nil
+		}
+		w.Chain.Mine(1, false)
+	}
+	return fmt.Errorf("at block %d the channel is %s and %s", w.Chain.Tip(), w.Alice.State.Phase, w.Bob.State.Phase)
+}
+
+// paid checks what each side has on the chain against the twins.
+func paid(w *channeltest.World) error {
+	fee := w.Chain.Fees("close")
+	var short channel.Sat
+	for _, s := range w.Sides {
+		want := share(s, true) + share(s, false)
+		got := w.Chain.Sum(channeltest.WalletScript(s.Name))
+		if got > want || want-got != 0 && want-got != fee {
+			return fmt.Errorf("%s has %d sat and should have %d, but for a fee of %d", s.Name, got, want, fee)
+		}
+		short += want - got
+	}
+	if short != fee {
+		return fmt.Errorf("%d sat are missing, the fee was %d", short, fee)
+	}
+	return nil
+}
+
+// share is what a lane gives a side: by its spend, what was accepted (together), vouchered (settled) or
+// nothing (refunded) for the payee, and the rest for the payer.
+func share(s *channeltest.Side, out bool) channel.Sat {
+	payer, payee, f, deposit := s, s.Other(), &s.State.OutFunding, s.State.Terms.Out.Deposit
+	if !out {
+		payer, payee, f, deposit = payee, payer, &s.State.InFunding, s.State.Terms.In.Deposit
+	}
+	_, funded := f.Claim()
+	if !funded || deposit == 0 {
+		return 0
+	}
+	taken := payee.State.In.Total.SatCeil()
+	if f.Spend != nil && f.Spend.Kind == channel.SpentTogether {
+		taken = payer.Twin.Spent().SatCeil()
+	}
+	if out {
+		return deposit - taken
+	}
+	return taken
 }

@@ -35,9 +35,7 @@ func (s *Side) do(e channel.Effect) {
 	case channel.Fund:
 		s.fund()
 	case channel.AskPayout:
-		if s.feed(channel.CloseTogether{Payout: []byte(WalletScript(s.Name))}) != nil && s.w.Async {
-			s.jobs = append(s.jobs, e) // a payment is being signed or checked: again after it
-		}
+		_ = s.feed(channel.CloseTogether{Payout: []byte(WalletScript(s.Name))})
 	case channel.OfferClose:
 		s.offer()
 	case channel.AnswerClose:

@@ -287,7 +287,7 @@ func (s *Side) checkDisk() (errs []error) {
 	t := &turn{}
 	s.save(t, true)
 	if !bytes.Equal(t.cold, s.disk.Cold) || !bytes.Equal(t.out, s.disk.Out) || !bytes.Equal(t.in, s.disk.In) {
-		errs = append(errs, fmt.Errorf("%s: the state was changed and not saved:\n%s\n%s", s.Name, t.cold, s.disk.Cold))
+		errs = append(errs, fmt.Errorf("%s: the state was changed and not saved: %s", s.Name, difference(string(t.cold), string(s.disk.Cold))))
 	}
 	st, err := s.load()
 	if err != nil {
@@ -297,6 +297,15 @@ func (s *Side) checkDisk() (errs []error) {
 		errs = append(errs, fmt.Errorf("%s: %d frames wait for an answer, %d after a crash", s.Name, len(s.State.Unacked), len(st.Unacked)))
 	}
 	return errs
+}
+
+func difference(a, b string) string {
+	i := 0
+	for i < len(a) && i < len(b) && a[i] == b[i] {
+		i++
+	}
+	from := max(0, i-60)
+	return fmt.Sprintf("%q and %q", a[from:min(len(a), i+40)], b[from:min(len(b), i+40)])
 }
 
 // checkLane checks one lane between honest peers against each other and against the twin.
