@@ -5,24 +5,28 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/runnel/runnel/api"
 	runnelv1 "github.com/runnel/runnel/api/v1"
+	"github.com/runnel/runnel/api/v1/runnelv1connect"
 	"github.com/runnel/runnel/channel"
 )
 
@@ -396,4 +400,54 @@ func isObject(v any) bool { _, ok := v.(map[string]any); return ok }
 
 func contains(s string, parts ...string) bool {
 	return !slices.ContainsFunc(parts, func(p string) bool { return !strings.Contains(s, p) })
+}
+
+// TestGRPC: the same socket speaks gRPC.
+func TestGRPC(t *testing.T) {
+	node := &fakeNode{text: "here", err: channel.Faultf(channel.CodeNotReady, "starting").WithHint("Wait.")}
+	_, _, socket := serve(t, node)
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{Protocols: &protocols, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}
+	defer transport.CloseIdleConnections()
+	c := runnelv1connect.NewWalletServiceClient(&http.Client{Transport: transport}, "http://localhost", connect.WithGRPC())
+	_, err := c.NewAddress(deadline(t), connect.NewRequest(&runnelv1.NewAddressRequest{}))
+	var wire *connect.Error
+	if !errors.As(err, &wire) || wire.Code() != connect.CodeUnavailable || len(wire.Details()) != 1 {
+		t.Errorf("%v", err)
+	}
+	node.err = nil
+	res, err := c.NewAddress(deadline(t), connect.NewRequest(&runnelv1.NewAddressRequest{}))
+	if err != nil || res.Msg.GetAddress() != "here" {
+		t.Errorf("%v %v", res, err)
+	}
+}
+
+// TestRealCurl runs what docs/api.md tells people to run, with the program that they have.
+func TestRealCurl(t *testing.T) {
+	path, err := exec.LookPath("curl")
+	if err != nil {
+		t.Skip("curl is not installed")
+	}
+	node := &fakeNode{bal: channel.Balance{Onchain: 5}, watch: func(_ context.Context, since uint64, fn func(channel.Event) error) error {
+		return fn(channel.Event{Seq: since + 1, Kind: channel.EventAlert})
+	}}
+	_, _, socket := serve(t, node)
+	run := func(args ...string) string {
+		t.Helper()
+		out, err := exec.CommandContext(deadline(t), path, append([]string{"-sS", "--unix-socket", socket}, args...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("curl %v: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	got := run("-H", "Content-Type: application/json", "http://localhost/runnel.v1.WalletService/GetBalance", "-d", "{}")
+	if want := `{"onchain_sat":5,"pending_sat":0,"locked_sat":0,"channel_local_msat":0,"channel_remote_msat":0}`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got := run("-N", "http://localhost/events?since=6"); !contains(got, `{"seq":7,`, `"kind":"alert"`, `"payment":null`) {
+		t.Errorf("events: %s", got)
+	}
 }

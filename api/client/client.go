@@ -2,7 +2,7 @@
 // refuses to know how a node works and what a person should read: errors are *channel.Fault with the
 // node's own words and advice, an *Unreachable when no daemon answers, or the context's error.
 //
-//	node, err := client.Dial("/home/me/.runnel/signet/runnel.sock")
+//	node, err := client.Dial("/home/me/.runnel/signet/runneld.sock")
 package client
 
 import (

@@ -13,7 +13,7 @@ import (
 
 // A payment that may be asked for twice and is made once.
 func Example() {
-	node, err := client.Dial("/home/me/.runnel/signet/runnel.sock")
+	node, err := client.Dial("/home/me/.runnel/signet/runneld.sock")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func Example() {
 
 // Many payments: what waits travels together.
 func ExampleClient_Stream() {
-	node, err := client.Dial("/home/me/.runnel/signet/runnel.sock")
+	node, err := client.Dial("/home/me/.runnel/signet/runneld.sock")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func ExampleClient_Stream() {
 
 // Events, over restarts of the program and of the daemon.
 func ExampleClient_Watch() {
-	node, err := client.Dial("/home/me/.runnel/signet/runnel.sock", client.FollowRestarts())
+	node, err := client.Dial("/home/me/.runnel/signet/runneld.sock", client.FollowRestarts())
 	if err != nil {
 		log.Fatal(err)
 	}
