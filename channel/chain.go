@@ -2,6 +2,18 @@ package channel
 
 // What the chain shows, and what it asks for at each height (protocol.md 7 and 8).
 
+func (s *State) height(e Height) []Effect {
+	if e.Blind {
+		s.blind = e.Tip
+		return nil
+	}
+	s.Tip, s.blind = e.Tip, 0
+	return s.due()
+}
+
+// latest is the height by which time runs out.
+func (s *State) latest() uint32 { return max(s.Tip, s.blind) }
+
 // due is all that is to be done at the present height. It is safe to call at any time.
 func (s *State) due() []Effect {
 	if s.Phase.Final() {

@@ -80,3 +80,27 @@ func TestExitOnlyWhileSettling(t *testing.T) {
 	w := opened(t)
 	refuses(t, w.Bob.State, channel.ExitBuilt{Tx: channel.OwnTx{TxID: [32]byte{1}}}, channel.KindForbidden)
 }
+
+// While the chain can't be seen, its height is a guess: payments stop by it, but no funding is confirmed,
+// no spend is final and nothing is given up by it, and it ends with the next real block.
+func TestGuessedHeight(t *testing.T) {
+	w := funded(t)
+	w.Bob.State.Terms.InConfs = 3
+	w.Chain.Mine(1, false)
+	must(t, w.Quiet())
+	bob := w.Bob.State
+	if effects := step(t, &bob, channel.Height{Tip: bob.Tip + 9, Blind: true}); len(effects) > 0 || bob.InFunding.Ready {
+		t.Errorf("a guess confirms a funding: %s", names(effects))
+	}
+
+	w = opened(t)
+	alice := w.Alice.State
+	real := alice.Tip
+	step(t, &alice, channel.Height{Tip: channeltest.Expiry, Blind: true})
+	refuses(t, alice, channel.Pay{Payments: []channel.Payment{{Amount: 1}}}, channel.KindExpiring)
+	if channel.KindOf(alice.CanReceive()) != channel.KindExpiring || alice.Phase != channel.PhaseOpen {
+		t.Errorf("%v, %s", alice.CanReceive(), alice.Phase)
+	}
+	step(t, &alice, channel.Height{Tip: real + 1})
+	step(t, &alice, channel.Pay{Payments: []channel.Payment{{Amount: 1}}})
+}

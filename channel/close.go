@@ -78,7 +78,7 @@ func (s *State) CanCloseTogether() bool {
 	_, out := s.OutFunding.Claim()
 	_, in := s.InFunding.Claim()
 	return s.Phase == PhaseClosing && s.Closing.Mine != nil && s.Closing.Peers != nil && s.Closing.Tx == nil &&
-		s.Tip < sub(s.earliestExpiry(), s.Terms.Heights.CloseStop) &&
+		s.latest() < sub(s.earliestExpiry(), s.Terms.Heights.CloseStop) &&
 		(out || in) && s.OutFunding.Spend == nil && s.InFunding.Spend == nil
 }
 

@@ -68,8 +68,13 @@ type (
 
 // Events from the chain. Heights are block heights of the best chain.
 type (
-	// Height reports a new tip, also when it is not higher than the last one.
-	Height struct{ Tip uint32 }
+	// Height reports a new tip, also when it is not higher than the last one. Blind means that the chain
+	// can't be seen and that Tip is the most that it can be: lanes stop taking payments by it, but nothing
+	// confirms, expires or is deep by a guess.
+	Height struct {
+		Tip   uint32
+		Blind bool
+	}
 	// OutputSeen: an output at the funding script of a lane confirmed.
 	OutputSeen struct {
 		Out    bool // the own lane

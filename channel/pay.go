@@ -23,9 +23,9 @@ func (s *State) CanPay() error {
 		return fail(KindNotOpen, "for the peer the channel is %s", s.there)
 	case s.Out.Frozen != NotFrozen:
 		return fail(KindNotOpen, "the lane is frozen: %s", s.Out.Frozen)
-	case s.Tip >= sub(s.Terms.StopHeight(s.Terms.Out), s.Terms.Heights.PayerStop):
+	case s.latest() >= sub(s.Terms.StopHeight(s.Terms.Out), s.Terms.Heights.PayerStop):
 		return fail(KindExpiring, "the lane stops at block %d and the chain is at %d",
-			sub(s.Terms.StopHeight(s.Terms.Out), s.Terms.Heights.PayerStop), s.Tip)
+			sub(s.Terms.StopHeight(s.Terms.Out), s.Terms.Heights.PayerStop), s.latest())
 	case !s.OutFunding.Ready:
 		return fail(KindNotOpen, "the peer does not take payments on this lane yet: its funding is not confirmed")
 	}

@@ -15,7 +15,7 @@ func (s *State) CanReceive() error {
 		return fail(KindNotOpen, "the lane is frozen: %s", s.In.Frozen)
 	case !s.InFunding.Ready:
 		return fail(KindNotOpen, "the peer's funding is not confirmed")
-	case s.Tip >= s.Terms.StopHeight(s.Terms.In):
+	case s.latest() >= s.Terms.StopHeight(s.Terms.In):
 		return fail(KindExpiring, "the lane stopped at block %d", s.Terms.StopHeight(s.Terms.In))
 	}
 	return nil

@@ -144,6 +144,7 @@ type State struct {
 	Tip      uint32
 	Unacked  []*Frame // own frames without an answer, oldest first
 	Synced   bool     // resync on the living connection is done
+	blind    uint32   // guessed height while the chain can't be seen, or 0
 	there    Phase    // of the channel at the peer, as its resync said
 	signing  *Frame
 	checking []*Frame

@@ -59,8 +59,7 @@ func (s *State) slow(e Input) ([]Effect, error) {
 	case ExitBuilt:
 		return s.exitBuilt(e)
 	case Height:
-		s.Tip = e.Tip
-		return s.due(), nil
+		return s.height(e), nil
 	case OutputSeen:
 		return s.outputSeen(e), nil
 	case SpendSeen:
