@@ -1,0 +1,57 @@
+package btcwallet
+
+import (
+	"time"
+
+	"github.com/runnel/runnel/ledger"
+)
+
+// Every limit of this package, each with its reason.
+const (
+	// FeeFloor is a quarter above the 1 sat/vB that nodes ask for relaying: a rate on the very edge
+	// fails on nodes whose mempool has filled a little.
+	FeeFloor ledger.FeeRate = 1250
+
+	// FeeCap stops a broken estimate from burning the money: mainnet never needed 1,000 sat/vB for
+	// more than a few blocks.
+	FeeCap ledger.FeeRate = 1_000_000
+
+	// leaseTime is how long Fund keeps coins for a transaction that was neither published nor
+	// released: long enough to negotiate and to survive a restart, short enough that a crash in
+	// between does not lock money for good.
+	leaseTime = 24 * time.Hour
+
+	// recoveryWindow is how many unused addresses in a row a rebuilt wallet looks past.
+	recoveryWindow = 200
+
+	// birthdayBlocks and birthdayTime are how far before the seed's birthday a rebuilt wallet starts:
+	// beyond any reorganisation, and beyond the two hours that block times may be off.
+	birthdayBlocks = 144
+	birthdayTime   = 48 * time.Hour
+
+	// callTimeout bounds one question to the backend; fetching a full block from a slow disk or a
+	// light client's peer takes seconds.
+	callTimeout = 30 * time.Second
+
+	// pingEvery and pingTimeout find a backend that is gone without having closed its connection.
+	pingEvery   = 10 * time.Second
+	pingTimeout = 20 * time.Second
+
+	// minBackoff and maxBackoff bound the pause between attempts to reach the backend: at once after
+	// a restart of it, seldom enough not to fill its log during a long outage.
+	minBackoff = 200 * time.Millisecond
+	maxBackoff = 10 * time.Second
+
+	// syncRetry is the wallet's pause after a failed synchronisation.
+	syncRetry = time.Second
+
+	// dbTimeout is how long to wait for another process to let go of the database.
+	dbTimeout = 5 * time.Second
+
+	// maxLabel is the wallet database's limit for a label.
+	maxLabel = 500
+
+	// rollbackChecks is how many blocks in a row must agree with the backend before the wallet trusts
+	// that it followed the same chain.
+	rollbackChecks = 10
+)
