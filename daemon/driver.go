@@ -55,6 +55,7 @@ type outbox struct {
 	lanes     bool // the lane records change
 	cold      bool // everything changes
 	budget    bool
+	frames    bool // holds frames of ours
 	entries   []entry
 	sends     []channel.Message
 	publish   []channel.OwnTx
@@ -149,6 +150,7 @@ func (d *driver) run() {
 			acted = acted || !looking
 			d.handle(box, m)
 		}
+		d.w.gather = d.w.coalesce && d.framesInFlight()
 		for effects := d.w.Idle(); len(effects) > 0; effects = d.w.Idle() {
 			d.perform(box, effects)
 		}
@@ -157,6 +159,17 @@ func (d *driver) run() {
 			d.wake()
 		}
 	}
+}
+
+// framesInFlight reports whether a commit with an own frame is on its way. While it is, payments gather:
+// one signature and one write for all of them, and no timer, for a lone payment finds nothing in flight.
+func (d *driver) framesInFlight() bool {
+	for _, b := range d.boxes {
+		if b.frames {
+			return true
+		}
+	}
+	return false
 }
 
 func (d *driver) wake() {

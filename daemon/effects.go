@@ -170,7 +170,7 @@ func (d *driver) saveFrame(box *outbox, e channel.SaveFrame) {
 		box.taken = append(box.taken, e.Frame.FirstSeq)
 		return
 	}
-	box.budget = true
+	box.budget, box.frames = true, true
 	for _, p := range e.Frame.Payments {
 		box.batch.Put(idKey(p.ID), encodeID(lane, e.Frame.FirstSeq))
 	}

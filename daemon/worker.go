@@ -14,6 +14,7 @@ type worker struct {
 	sent      []*job           // signed without an answer, one for each sequence number from the oldest unacked
 	frames    []*channel.Frame // wait to be checked, oldest first
 	checking  bool
+	gather    bool // a frame of ours is on its way to the disk: what comes meanwhile shares the next one
 }
 
 // Events of a worker, beside every channel.Input.
@@ -92,6 +93,9 @@ func (w *worker) Idle() []any {
 	var out []any
 	for len(w.frames) > 0 && !w.checking {
 		out = append(out, w.check()...)
+	}
+	if w.gather {
+		return out
 	}
 	return append(out, w.pump()...)
 }
