@@ -56,17 +56,16 @@ func (s *Sandbox) Fee(ctx context.Context, t Tx) (channel.Sat, error) {
 // Spender finds the transaction that spends an output of another one: in the mempool, or in the blocks
 // from the tip down to one that has the other. It returns ok false when there is none.
 func (s *Sandbox) Spender(ctx context.Context, of Tx, index uint32) (t Tx, ok bool, err error) {
-	want := wire.OutPoint{Hash: of.TxHash(), Index: index}
 	waiting, err := s.Chain.Mempool(ctx)
 	if err != nil {
 		return Tx{}, false, err
 	}
 	for _, id := range waiting {
-		if t, err := s.Tx(ctx, id); err == nil && t.spends(want) {
+		if t, err := s.Tx(ctx, id); err == nil && t.Spends(of, index) {
 			return t, true, nil
 		}
 	}
-	id, err := s.spenderInBlocks(want, of.Confirmations)
+	id, err := s.spenderInBlocks(of, index)
 	if err != nil || id == "" {
 		return Tx{}, false, err
 	}
@@ -74,9 +73,10 @@ func (s *Sandbox) Spender(ctx context.Context, of Tx, index uint32) (t Tx, ok bo
 	return t, err == nil, err
 }
 
-func (t Tx) spends(op wire.OutPoint) bool {
+// Spends reports whether an input of t spends an output of another transaction.
+func (t Tx) Spends(of Tx, index uint32) bool {
 	for _, in := range t.TxIn {
-		if in.PreviousOutPoint == op {
+		if in.PreviousOutPoint == (wire.OutPoint{Hash: of.TxHash(), Index: index}) {
 			return true
 		}
 	}
@@ -84,7 +84,7 @@ func (t Tx) spends(op wire.OutPoint) bool {
 }
 
 // spenderInBlocks looks through the last blocks.
-func (s *Sandbox) spenderInBlocks(op wire.OutPoint, depth uint64) (txid string, err error) {
+func (s *Sandbox) spenderInBlocks(of Tx, index uint32) (txid string, err error) {
 	rpc, err := dialRPC(s.Chain)
 	if err != nil {
 		return "", err
@@ -94,13 +94,13 @@ func (s *Sandbox) spenderInBlocks(op wire.OutPoint, depth uint64) (txid string, 
 	if err != nil {
 		return "", fmt.Errorf("sandbox: %w", err)
 	}
-	for h := tip; h > tip-int64(depth); h-- {
+	for h := tip; h > tip-int64(of.Confirmations); h-- {
 		block, err := blockAt(rpc, h)
 		if err != nil {
 			return "", err
 		}
 		for _, tx := range block.Transactions {
-			if (Tx{MsgTx: tx}).spends(op) {
+			if (Tx{MsgTx: tx}).Spends(of, index) {
 				return tx.TxHash().String(), nil
 			}
 		}
