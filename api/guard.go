@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -30,12 +29,11 @@ func guard(wait time.Duration, next http.Handler) http.Handler {
 			return
 		}
 		control := http.NewResponseController(w)
-		timed := r.WithContext(context.WithValue(r.Context(), controlKey{}, control))
 		if r.ContentLength != 0 && r.URL.Path != runnelv1connect.PaymentServicePayStreamProcedure {
-			_ = control.SetReadDeadline(time.Now().Add(wait))             // a connection that can't is closed anyway
-			timed.Body = &timedBody{ReadCloser: r.Body, control: control} // the server keeps its own
+			// The server lifts it when the body is complete: the wait for the answer is not timed.
+			_ = control.SetReadDeadline(time.Now().Add(wait)) // a connection that can't is closed anyway
 		}
-		next.ServeHTTP(w, timed)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), controlKey{}, control)))
 	})
 }
 
@@ -64,21 +62,6 @@ func stopReading(ctx context.Context) {
 	if control, ok := ctx.Value(controlKey{}).(*http.ResponseController); ok {
 		_ = control.SetReadDeadline(time.Unix(1, 0)) // not supported: the connection is gone
 	}
-}
-
-// timedBody lifts the read deadline when the body is complete, so that only sending it is timed and not
-// the wait for the answer.
-type timedBody struct {
-	io.ReadCloser
-	control *http.ResponseController
-}
-
-func (b *timedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if errors.Is(err, io.EOF) {
-		_ = b.control.SetReadDeadline(time.Time{})
-	}
-	return n, err
 }
 
 // refuse answers in the request's own protocol, and in Connect's JSON when it has none.

@@ -363,6 +363,7 @@ func TestPayAsyncSurvivesRestarts(t *testing.T) {
 func TestPayPending(t *testing.T) {
 	node := &fakeNode{pay: func(ctx context.Context, r channel.PayRequest) (channel.PayResult, error) {
 		<-ctx.Done()
+		time.Sleep(100 * time.Millisecond) // a client that hangs up at its deadline misses the answer
 		return channel.PayResult{ID: r.ID, Channel: channel.ID{9}, Amount: r.Amount, Total: 77}, channel.Faultf(channel.CodePending, "bob is away")
 	}}
 	_, c, socket := serve(t, node)
