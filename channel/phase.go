@@ -5,10 +5,11 @@ import "fmt"
 // Phase is where a channel stands. Phases only move forward along edges; the most advanced of two
 // records wins.
 //
-//	agreed ──> open ──> closing ──> settling ──> closed
-//	   │         └────────────────────^            ^
-//	   ├──> settling / closing ────────────────────┤
-//	   └──> abandoned          recovering ──> closing / settling
+//	none ──> agreed ──> open ──> closing ──> settling ──> closed
+//	agreed ──> closing, settling, abandoned
+//	open ──> settling
+//	none, agreed, open ──> recovering ──> closing, settling
+//	closing ──> closed
 type Phase uint8
 
 const (
