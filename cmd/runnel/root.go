@@ -87,12 +87,11 @@ func newRoot(a *app) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	// Commands of the daemon's API. Others, such as a sandbox, are added here too.
 	add(groupMoney, payCommand(a), streamCommand(a), paymentsCommand(a), watchCommand(a))
 	add(groupChannels, openCommand(a), channelsCommand(a), channelCommand(a), closeCommand(a),
 		connectCommand(a), disconnectCommand(a), peersCommand(a))
 	add(groupWallet, addressCommand(a), balanceCommand(a), sendCommand(a), txsCommand(a), bumpCommand(a))
-	add(groupNode, statusCommand(a), stopCommand(a), versionCommand(a))
+	add(groupNode, statusCommand(a), stopCommand(a), versionCommand(a), devCommand(a))
 	return root
 }
 
