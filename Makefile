@@ -1,0 +1,44 @@
+# What people do with this checkout. `make` alone lists it.
+
+GO       ?= go
+PREFIX   ?= /usr/local
+FUZZTIME ?= 20s
+TESTS    ?= ./...
+
+.PHONY: help build demo test lint bench fuzz install clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## programs into bin/: runnel, runneld, btcd (the pinned version), demo
+	@mkdir -p bin
+	$(GO) build -o bin/ ./cmd/runnel ./cmd/runneld ./cmd/demo github.com/btcsuite/btcd
+
+demo: build ## two daemons, ten thousand payments, a crash and two settlements, checked on the chain
+	@bin/demo
+
+test: ## all tests, end to end too (TESTS=./channel/... for some)
+	@$(GO) run ./itest/testrun -p 2 -timeout 9m $(TESTS)
+
+lint: ## gofmt, vet, staticcheck
+	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "gofmt -w $$files"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+bench: build ## measure, and write BENCHMARKS.md
+	$(GO) run ./itest/bench -bin bin -write BENCHMARKS.md
+
+fuzz: ## every fuzz target for FUZZTIME (20s)
+	@for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "$$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+		done; \
+	done
+
+install: build ## runnel, runneld and btcd into PREFIX/bin (/usr/local/bin)
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 bin/runnel bin/runneld bin/btcd $(DESTDIR)$(PREFIX)/bin/
+
+clean: ## remove what was built
+	rm -rf bin
