@@ -169,7 +169,7 @@ func (s *State) refused(m *Refuse) []Effect {
 	if s.Phase == PhaseAgreed && s.unfunded() {
 		return s.move(PhaseAbandoned)
 	}
-	if s.Phase == PhaseClosing || s.Phase == PhaseSettling {
+	if s.Phase >= PhaseClosing {
 		return nil // it has closed already; the chain tells
 	}
 	return []Effect{Alert{Text: "the peer does not know this channel any more: " + m.Text + "; close it with --force"}}

@@ -1,6 +1,7 @@
 package channeltest
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -86,7 +87,9 @@ func (s *Side) feed(in channel.Input) error {
 func (s *Side) step(in channel.Input) ([]channel.Effect, error) {
 	next, effects, err := s.w.Step(s.State, in)
 	if err != nil {
-		s.w.note("%s: %s is not taken: %v", s.Name, TellInput(in), err)
+		if !errors.Is(err, channel.KindWindow) { // that one only waits
+			s.w.note("%s: %s is not taken: %v", s.Name, TellInput(in), err)
+		}
 		if k := channel.KindOf(err); k == channel.KindInvalid || k == channel.KindBadVoucher {
 			s.w.blame("%s calls an event invalid: %s: %v", s.Name, TellInput(in), err)
 		}
