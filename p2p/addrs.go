@@ -61,8 +61,10 @@ func fullAddrs(self peer.ID, external, all []ma.Multiaddr) []string {
 	}
 	slices.SortStableFunc(all, func(a, b ma.Multiaddr) int { return rank(a) - rank(b) })
 	var out []string
-	for _, a := range ma.Unique(all) {
-		out = append(out, a.String()+"/p2p/"+self.String())
+	for _, a := range all {
+		if full := a.String() + "/p2p/" + self.String(); !slices.Contains(out, full) {
+			out = append(out, full)
+		}
 	}
 	return out
 }

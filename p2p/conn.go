@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"net"
 	"sync"
 	"time"
 
@@ -27,21 +27,21 @@ type stream interface {
 
 // conn is the connection to one peer. One goroutine writes; Recv reads in its caller's.
 type conn struct {
-	peer     channel.PeerID
-	remote   string
-	dialer   channel.PeerID // the side that opened the stream
-	instance instance       // of the peer's process
-	limits   Limits
-	stream   stream
-	out      *outbox
+	origin
+	peer   channel.PeerID
+	remote string
+	limits Limits
+	stream stream
+	out    *outbox
 
 	reading sync.Mutex // held by Recv, then by the end of a graceful close
 	in      *bufio.Reader
 
-	done  chan struct{}
-	once  sync.Once
-	cause error                   // why it ended; read after done
-	code  network.StreamErrorCode // told to the peer when the end is not graceful
+	mu   sync.Mutex // held while done is closed and while Recv sets its deadline
+	done chan struct{}
+
+	cause error                   // why it ended; set before done is closed
+	code  network.StreamErrorCode // told to the peer; StreamNoError for a graceful end; likewise
 	left  func(*conn)             // called once, when the conn ended
 }
 
@@ -112,13 +112,12 @@ func (c *conn) next() ([]byte, error) {
 
 // expect sets the time within which bytes must come. The end of the conn wins over it.
 func (c *conn) expect(within time.Duration) error {
-	if err := c.stream.SetReadDeadline(time.Now().Add(within)); err != nil {
-		return err
-	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.ended() {
 		return errClosed
 	}
-	return nil
+	return c.stream.SetReadDeadline(time.Now().Add(within))
 }
 
 func (c *conn) endReading(err error) {
@@ -127,11 +126,17 @@ func (c *conn) endReading(err error) {
 		c.end(errors.New("closed by the peer"), network.StreamNoError)
 	case errors.Is(err, wire.ErrTooLong):
 		c.end(err, network.StreamProtocolViolation)
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case timedOut(err):
 		c.end(errors.New("the peer is silent or too slow"), network.StreamGarbageCollected)
 	default:
 		c.end(reason(err), network.StreamShutdown)
 	}
+}
+
+// timedOut: yamux and QUIC have errors of their own for it.
+func timedOut(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // reason says in words what libp2p says in codes.
@@ -169,16 +174,28 @@ func (c *conn) closedError() error {
 
 // end ends the connection once. With StreamNoError what was sent still leaves; every other code cuts.
 func (c *conn) end(cause error, code network.StreamErrorCode) {
-	c.once.Do(func() {
-		c.cause, c.code = cause, code
-		c.out.close()
-		close(c.done)
-		_ = c.stream.SetReadDeadline(time.Unix(1, 0)) // wakes Recv
-		if code != network.StreamNoError {
-			_ = c.stream.ResetWithError(code) // wakes the writer
-		}
-		c.left(c)
-	})
+	if !c.finish(cause, code) {
+		return
+	}
+	if code != network.StreamNoError {
+		_ = c.stream.ResetWithError(code) // wakes the writer
+	}
+	c.left(c)
+}
+
+// finish marks the end; false when somebody else did. Once done is closed the deadlines belong to the
+// writer, which may still read what is left.
+func (c *conn) finish(cause error, code network.StreamErrorCode) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended() {
+		return false
+	}
+	c.cause, c.code = cause, code
+	c.out.close()
+	_ = c.stream.SetReadDeadline(time.Unix(1, 0)) // wakes Recv
+	close(c.done)
+	return true
 }
 
 // write is the writer: it takes all that waits, writes it, and looks again. It returns when the
@@ -209,7 +226,7 @@ func (c *conn) write() {
 }
 
 func (c *conn) endWriting(err error) {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	if timedOut(err) {
 		err = fmt.Errorf("%w: 64 KiB took longer than %v", errFull, c.limits.WriteTimeout)
 	}
 	c.end(reason(err), network.StreamGarbageCollected)

@@ -155,7 +155,7 @@ func (h *Host) newConn(s network.Stream, dialer channel.PeerID) *conn {
 	return &conn{
 		peer:   channelID(s.Conn().RemotePeer()),
 		remote: s.Conn().RemoteMultiaddr().String(),
-		dialer: dialer,
+		origin: origin{dialer: dialer},
 		limits: h.settings.Limits,
 		stream: s,
 		out:    newOutbox(h.settings.Limits.QueueBytes),

@@ -24,9 +24,10 @@ func randomKey() (key [32]byte) {
 	return key
 }
 
-// testConfig stays on loopback.
+// testConfig stays on loopback. Its hosts don't wait long for peers that never read.
 func testConfig(listen ...string) Config {
-	return Config{PrivateKey: randomKey(), Listen: listen, Log: slog.New(slog.DiscardHandler)}
+	return Config{PrivateKey: randomKey(), Listen: listen, Log: slog.New(slog.DiscardHandler),
+		Limits: Limits{Linger: 100 * time.Millisecond}}
 }
 
 func newTestHost(t testing.TB, config Config) *Host {
@@ -67,7 +68,7 @@ func TestSuite(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p2ptest.TestTransport(t, func(t testing.TB) wire.Transport {
 				config := testConfig(listen)
-				config.Limits.WriteTimeout = time.Second
+				config.Limits = Limits{WriteTimeout: time.Second}
 				return newTestHost(t, config)
 			})
 		})

@@ -35,7 +35,10 @@ func newHost(s *settings, g *gater) (host.Host, error) {
 	options := []libp2p.Option{
 		libp2p.Identity(s.key),
 		libp2p.NoListenAddrs, // listened at one by one, so that each failure is seen
-		libp2p.Transport(tcp.NewTCPTransport),
+		// Without SO_REUSEPORT: with it a second node could listen at our port unnoticed, and two nodes
+		// that dial each other at once could meet in one TCP connection that both think to have opened.
+		// The price is that holes are punched through NATs for QUIC only.
+		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()),
 		libp2p.Transport(quic.NewTransport),
 		libp2p.Security(noise.ID, noise.New),
 		libp2p.Muxer(yamux.ID, muxer()),

@@ -13,6 +13,12 @@ import (
 // instance tells one run of a program from the next.
 type instance [16]byte
 
+// origin is what decides between two streams of one peer.
+type origin struct {
+	dialer   channel.PeerID // the side that opened the stream
+	instance instance       // of the peer's process
+}
+
 // peers holds the one connection of each peer, and those that Accept has not returned yet.
 type peers struct {
 	self channel.PeerID
@@ -50,7 +56,7 @@ func (p *peers) offer(c *conn) (replaced *conn, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	old := p.current[c.peer]
-	if p.closed || (old != nil && !replaces(p.self, old, c)) {
+	if p.closed || (old != nil && !c.replaces(old.origin, smaller(p.self, c.peer))) {
 		return nil, false
 	}
 	p.current[c.peer] = c
@@ -60,12 +66,9 @@ func (p *peers) offer(c *conn) (replaced *conn, ok bool) {
 	return old, true
 }
 
-// replaces is the rule of the package comment.
-func replaces(self channel.PeerID, old, c *conn) bool {
-	if old.instance != c.instance || old.dialer == c.dialer {
-		return true
-	}
-	return c.dialer == smaller(self, c.peer)
+// replaces is the rule of the package comment; smaller is the smaller id of the two ends.
+func (o origin) replaces(old origin, smaller channel.PeerID) bool {
+	return old.instance != o.instance || old.dialer == o.dialer || o.dialer == smaller
 }
 
 func smaller(a, b channel.PeerID) channel.PeerID {

@@ -53,17 +53,29 @@ func TestTransport(t *testing.T, factory func(t testing.TB) wire.Transport) {
 type suite struct {
 	t       *testing.T
 	factory func(testing.TB) wire.Transport
+	open    []wire.Transport
 }
 
 func (s *suite) transport() wire.Transport {
 	s.t.Helper()
 	tr := s.factory(s.t)
-	s.t.Cleanup(func() {
-		if err := tr.Close(); err != nil {
-			s.t.Errorf("Close: %v", err)
-		}
-	})
+	s.open = append(s.open, tr)
+	s.t.Cleanup(s.closeAll)
 	return tr
+}
+
+// closeAll closes all transports at once: one that closes alone waits for its peers to read.
+func (s *suite) closeAll() {
+	var wg sync.WaitGroup
+	for _, tr := range s.open {
+		wg.Go(func() {
+			if err := tr.Close(); err != nil {
+				s.t.Errorf("Close: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	s.open = nil
 }
 
 func (s *suite) ctx() context.Context {
@@ -430,7 +442,7 @@ func testSimultaneousDial(t *testing.T, s *suite) {
 		close(start)
 		wg.Wait()
 		s.settle(ta, tb)
-		_, _ = ta.Close(), tb.Close()
+		s.closeAll()
 	}
 }
 
@@ -531,7 +543,7 @@ func testTransportClose(t *testing.T, s *suite) {
 	if _, err := tb.Dial(s.ctx(), ta.Addrs()[0]); !errors.Is(err, wire.ErrClosed) {
 		t.Errorf("Dial of a closed transport: %v, want ErrClosed", err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if _, err := ta.Dial(ctx, addr); err == nil {
 		t.Error("Dial to a closed transport succeeded")
