@@ -95,7 +95,6 @@ func decodeBlocks(b []byte) (blocks []ledger.Block, err error) {
 
 // followChain scans new blocks until the node stops. While the backend is away it keeps trying.
 func (n *Node) followChain() {
-	n.chain.reached = n.deps.Now()
 	for {
 		n.disk.Store(n.freeDisk())
 		err := n.scan()

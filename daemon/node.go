@@ -119,7 +119,7 @@ func New(cfg Config, deps Deps) (*Node, error) {
 		watch: newWatchlist(), stop: make(chan struct{}),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
-	n.chain.ready = make(chan struct{})
+	n.chain.ready, n.chain.reached = make(chan struct{}), deps.Now()
 	n.limits.Store(&cfg.Limits)
 	n.disk.Store(n.freeDisk())
 	n.observe()

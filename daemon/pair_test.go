@@ -21,7 +21,7 @@ import (
 
 // world is a chain, a network and some nodes in one process.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	chain *ledgertest.Memory
 	net   *p2ptest.Network
 }
@@ -32,16 +32,17 @@ type member struct {
 	w         *world
 	name      string
 	seed      []byte
-	store     *store.Memory
+	disk      *disk
 	chain     *ledgertest.MemoryChain
 	wallet    *ledgertest.MemoryWallet
 	committer *store.Committer
 	cancel    context.CancelFunc
 	done      chan error
 	change    func(*daemon.Config)
+	given     channel.Sat // by fund
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	return &world{t: t, chain: ledgertest.NewMemory(), net: p2ptest.NewNetwork()}
 }
 
@@ -51,7 +52,7 @@ func (w *world) start(name string, change func(*daemon.Config)) *member {
 	seed := make([]byte, 64)
 	h := sha256.Sum256([]byte(name))
 	copy(seed, h[:])
-	m := &member{w: w, name: name, seed: seed, store: store.NewMemory(), chain: w.chain.NewChain(), change: change}
+	m := &member{w: w, name: name, seed: seed, disk: &disk{Memory: store.NewMemory()}, chain: w.chain.NewChain(), change: change}
 	m.wallet = w.chain.NewWallet(m.chain, name)
 	m.boot()
 	w.t.Cleanup(m.halt)
@@ -70,13 +71,13 @@ func (m *member) boot() {
 	must(t, err)
 	signer, err := bitcoin.NewSigner(scheme, m.seed, nonces(m.name))
 	must(t, err)
-	m.committer = store.NewCommitter(m.store, store.Limits{})
+	m.committer = store.NewCommitter(m.disk, store.Limits{})
 	out := io.Discard
 	if os.Getenv("RUNNEL_TEST_LOG") != "" {
 		out = os.Stderr
 	}
 	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", m.name)
-	m.Node, err = daemon.New(cfg, daemon.Deps{Store: m.store, Committer: m.committer, Transport: m.w.net.Host(m.w.id(m.name)), Scheme: scheme,
+	m.Node, err = daemon.New(cfg, daemon.Deps{Store: m.disk, Committer: m.committer, Transport: m.w.net.Host(m.w.id(m.name)), Scheme: scheme,
 		Signer: signer, Wallet: m.wallet, Chain: m.chain, Log: log})
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -115,7 +116,7 @@ func nonces(name string) func() [32]byte {
 	}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -135,6 +136,7 @@ func (m *member) fund(sat channel.Sat) {
 	must(m.w.t, err)
 	_, err = m.w.chain.Faucet(script, sat)
 	must(m.w.t, err)
+	m.given += sat
 	m.w.chain.Mine(1)
 	m.w.eventually(m.name+" sees its money", func() bool {
 		b, err := m.Balance(m.w.ctx())

@@ -68,6 +68,13 @@ func (w *MemoryWallet) fresh() []byte {
 	return script
 }
 
+// Owns reports whether a script is one of this wallet's.
+func (w *MemoryWallet) Owns(script []byte) bool {
+	w.net.mu.Lock()
+	defer w.net.mu.Unlock()
+	return w.keys[string(script)] != nil
+}
+
 func (w *MemoryWallet) Balance(ctx context.Context) (ledger.Balance, error) {
 	if err := ctx.Err(); err != nil {
 		return ledger.Balance{}, err

@@ -1,0 +1,162 @@
+package daemon_test
+
+import (
+	"errors"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/btcsuite/btcd/btcutil/v2"
+
+	"github.com/runnel/runnel/channel"
+	"github.com/runnel/runnel/store"
+	"github.com/runnel/runnel/wire"
+)
+
+// TestMain finds goroutines that a node leaves behind.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	errDisk  = errors.New("the disk does not write")
+	errPower = errors.New("the power is gone")
+)
+
+// disk is a store whose writes can be made to fail or to wait.
+type disk struct {
+	*store.Memory
+	mu     sync.Mutex
+	before func([]*store.Batch) error // asked before each transaction
+}
+
+func (d *disk) Apply(batches []*store.Batch) ([]error, error) {
+	d.mu.Lock()
+	before := d.before
+	d.mu.Unlock()
+	if before != nil {
+		if err := before(batches); err != nil {
+			return nil, err
+		}
+	}
+	return d.Memory.Apply(batches)
+}
+
+// fault makes every write ask f first; nil ends it.
+func (d *disk) fault(f func([]*store.Batch) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.before = f
+}
+
+// failNth makes the nth transaction from now on fail, and those beside it succeed.
+func (d *disk) failNth(n int) {
+	var mu sync.Mutex
+	d.fault(func([]*store.Batch) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if n--; n == 0 {
+			return errDisk
+		}
+		return nil
+	})
+}
+
+// powerLoss ends the node in the middle of what it does: from one moment on nothing is written, and what
+// was written by then is all that the next start finds.
+func (m *member) powerLoss() {
+	m.disk.fault(func([]*store.Batch) error { return errPower })
+	durable := m.disk.Snapshot()
+	m.halt()
+	m.disk.Restore(durable)
+	m.disk.fault(nil)
+	m.boot()
+}
+
+// lose makes messages vanish for which f is true.
+func (w *world) lose(f func(from channel.PeerID, m wire.Message) bool) {
+	w.net.Drop(func(from, _ channel.PeerID, b []byte) bool {
+		m, err := wire.Decode(b)
+		return err == nil && f(from, m)
+	})
+}
+
+// onchain is all that a node's wallet has or waits for.
+func (m *member) onchain() channel.Sat {
+	m.w.t.Helper()
+	b, err := m.wallet.Balance(m.w.ctx())
+	must(m.w.t, err)
+	return b.Confirmed + b.Pending + b.Locked
+}
+
+// conserved checks that wallets, fees and what is locked add up to the money that came in.
+func (w *world) conserved(ms ...*member) {
+	w.t.Helper()
+	var have, given channel.Sat
+	own := map[[32]byte]bool{}
+	for _, m := range ms {
+		have += m.onchain()
+		given += m.given
+		list, err := m.wallet.Transactions(w.ctx())
+		must(w.t, err)
+		for _, l := range list {
+			own[l.ID] = true
+		}
+	}
+	fees, locked := w.feesAndLocked(own, ms)
+	if have+fees+locked != given {
+		w.t.Errorf("wallets %d + fees %d + locked %d = %d sat, and %d came in", have, fees, locked, have+fees+locked, given)
+	}
+}
+
+// feesAndLocked sums up what own transactions left to miners, and those outputs at the scripts of lanes
+// that are not spent.
+func (w *world) feesAndLocked(own map[[32]byte]bool, ms []*member) (fees, locked channel.Sat) {
+	w.t.Helper()
+	for id := range own {
+		tx := w.tx(id)
+		var in, out int64
+		faucet := false
+		for _, i := range tx.MsgTx().TxIn {
+			if !own[i.PreviousOutPoint.Hash] {
+				faucet = true
+				break
+			}
+			in += w.tx(i.PreviousOutPoint.Hash).MsgTx().TxOut[i.PreviousOutPoint.Index].Value
+		}
+		if faucet {
+			continue
+		}
+		for n, o := range tx.MsgTx().TxOut {
+			out += o.Value
+			if w.isLane(o.PkScript, ms) {
+				if _, _, err := ms[0].chain.Unspent(w.ctx(), channel.Outpoint{TxID: id, Index: uint32(n)}); err == nil {
+					locked += channel.Sat(o.Value)
+				}
+			}
+		}
+		fees += channel.Sat(in - out)
+	}
+	return fees, locked
+}
+
+func (w *world) tx(id [32]byte) *btcutil.Tx {
+	w.t.Helper()
+	raw, _, err := w.chain.Transaction(id)
+	must(w.t, err)
+	tx, err := btcutil.NewTxFromBytes(raw)
+	must(w.t, err)
+	return tx
+}
+
+// isLane reports whether no wallet owns a script that takes money.
+func (w *world) isLane(script []byte, ms []*member) bool {
+	if len(script) == 0 || script[0] == 0x6a {
+		return false
+	}
+	for _, m := range ms {
+		if m.wallet.Owns(script) {
+			return false
+		}
+	}
+	return true
+}
