@@ -136,8 +136,8 @@ func TestAnswerThatNamesOldRefusals(t *testing.T) {
 	w := opened(t)
 	alice, bob := w.Alice.State, w.Bob.State
 	one, two := pay(t, &alice, 1, 500), pay(t, &alice, 2, 700)
-	effects := step(t, &bob, channel.FramesReceived{Frames: []*channel.Frame{one, two}})
-	effects = step(t, &bob, channel.Verified{OK: true, Refused: []channel.Refusal{{Seq: 1, Reason: channel.RefusedPolicy}, {Seq: 2, Reason: channel.RefusedDisk}}})
+	step(t, &bob, channel.FramesReceived{Frames: []*channel.Frame{one, two}})
+	effects := step(t, &bob, channel.Verified{OK: true, Refused: []channel.Refusal{{Seq: 1, Reason: channel.RefusedPolicy}, {Seq: 2, Reason: channel.RefusedDisk}}})
 	batch, alone := sent[*channel.Ack](t, effects), find[channel.SaveFrame](t, effects).Ack
 	step(t, &alice, channel.Received{Msg: alone})
 	effects = step(t, &alice, channel.Received{Msg: batch})

@@ -115,6 +115,10 @@ func (s *State) verified(e Verified) ([]Effect, error) {
 	if s.checking == nil {
 		return nil, fail(KindForbidden, "no verification is running")
 	}
+	if s.Phase > PhaseOpen { // ended meanwhile: what was not taken by then stays the payer's
+		s.checking = nil
+		return nil, nil
+	}
 	if !e.OK {
 		bad := s.checking[len(s.checking)-1]
 		s.checking = slices.Clip(s.checking[:len(s.checking)-1])

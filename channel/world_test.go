@@ -136,6 +136,34 @@ func TestPaymentsSurviveEverything(t *testing.T) {
 	})
 }
 
+// A network that repeats, reorders and swallows single messages, which no connection does, can stop a lane.
+// It can't make a payment count twice, or two peers that still pay each other differ.
+func TestDisorderCostsNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t)
+		must(t, w.Open())
+		w.Disordered = true
+		l := &liar{r: rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "disorder"), 1))}
+		for _, o := range drawOps(t, 60, append([]string{"disorder", "disorder", "disorder", "go", "go"}, life...)...) {
+			if o.Kind == "disorder" {
+				l.bend(w.Sides[o.A])
+			} else {
+				play(w, o)
+			}
+			must(t, w.Check())
+		}
+		w.Cut()
+		must(t, w.Quiet())
+		stopped := false
+		for _, s := range w.Sides {
+			stopped = stopped || s.State.Phase != channel.PhaseOpen || s.State.Out.Frozen != channel.NotFrozen || s.State.In.Frozen != channel.NotFrozen
+		}
+		if !stopped {
+			must(t, w.Agreed())
+		}
+	})
+}
+
 // Whatever order a stop, an offer, a cut, a crash, a reorganisation and the miners' choice come in: the
 // channel ends, and each side has to the satoshi what is its own.
 func TestEveryEndPaysExactly(t *testing.T) {
