@@ -116,7 +116,7 @@ func (n *Node) flags() []string {
 	return []string{
 		"--network", network, "--data-dir", n.Dir, "--chain", "btcd",
 		"--btcd.rpc-host", chain.RPCHost(), "--btcd.rpc-user", chain.RPCUser(),
-		"--btcd.rpc-pass-file", n.box.passFile(), "--btcd.rpc-cert", chain.CertFile(),
+		"--btcd.rpc-pass-file", n.box.PassFile(), "--btcd.rpc-cert", chain.CertFile(),
 		"--listen", fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", n.port), "--no-nat",
 		"--accept-peer-deposit", "1_000_000sat",
 	}

@@ -27,6 +27,7 @@ type Sandbox struct {
 	Chain  *simnet.Node
 
 	runneld string
+	btcd    string
 	once    sync.Once
 
 	mu         sync.Mutex
@@ -90,17 +91,30 @@ func (s *Sandbox) makeDir(tmp string) (err error) {
 }
 
 func (s *Sandbox) startChain(ctx context.Context, btcd string) (err error) {
-	dir := filepath.Join(s.Dir, "btcd")
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	s.btcd = btcd
+	if err := os.Mkdir(s.chainDir(), 0o700); err != nil {
 		return fmt.Errorf("sandbox: %w", err)
 	}
-	if s.Chain, err = simnet.Start(ctx, simnet.Options{Dir: dir, BtcdPath: btcd}); err != nil {
+	if err := s.RestartChain(ctx); err != nil {
 		return err
 	}
-	return os.WriteFile(s.passFile(), []byte(s.Chain.RPCPass()+"\n"), 0o600)
+	return os.WriteFile(s.PassFile(), []byte(s.Chain.RPCPass()+"\n"), 0o600)
 }
 
-func (s *Sandbox) passFile() string { return filepath.Join(s.Dir, "btcd", "rpc.pass") }
+// RestartChain starts btcd again after Chain.Stop, with its chain, ports and credentials as they were.
+// Chain is another value then.
+func (s *Sandbox) RestartChain(ctx context.Context) error {
+	chain, err := simnet.Start(ctx, simnet.Options{Dir: s.chainDir(), BtcdPath: s.btcd})
+	if err == nil {
+		s.Chain = chain
+	}
+	return err
+}
+
+func (s *Sandbox) chainDir() string { return filepath.Join(s.Dir, "btcd") }
+
+// PassFile holds the password of btcd's RPC.
+func (s *Sandbox) PassFile() string { return filepath.Join(s.chainDir(), "rpc.pass") }
 
 func (s *Sandbox) add(n *Node) error {
 	s.mu.Lock()
