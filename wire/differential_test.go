@@ -156,3 +156,16 @@ func randomAck(t *rapid.T) *channel.Ack {
 func randomBytes(t *rapid.T, n int) []byte {
 	return rapid.SliceOfN(rapid.Byte(), n, n).Draw(t, "bytes")
 }
+
+// TestParsePaymentBothWays: the quick way accepts nothing that the general one would refuse.
+func TestParsePaymentBothWays(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := append([]byte{0x0a, 16}, randomBytes(t, 16)...)
+		b = append(b, rapid.SliceOfN(rapid.SampledFrom([]byte{0x10, 0x1a, 0, 1, 2, 3, 0x7f, 0x80, 0x81, 0xff}), 0, 14).Draw(t, "rest")...)
+		quick, quickRef, quickErr := parsePayment(b)
+		p, ref, err := readPayment(b)
+		if (quickErr == nil) != (err == nil) || (err == nil && (quick != p || !bytes.Equal(quickRef, ref))) {
+			t.Fatalf("%x: %v %q %v, and in general %v %q %v", b, quick, quickRef, quickErr, p, ref, err)
+		}
+	})
+}

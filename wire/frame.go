@@ -65,16 +65,9 @@ func (r *reader) payments(num protowire.Number) []channel.Payment {
 	var text strings.Builder
 	text.Grow(refs)
 	for r.is(num) {
-		in := newReader("frame.payments", r.bytes(num, "payments"))
-		var p channel.Payment
-		in.fixed(1, "id", p.ID[:])
-		p.Amount = channel.Msat(in.uint64(2, "amount"))
-		there := in.is(3)
-		ref := in.bytes(3, "ref")
-		if there && len(ref) == 0 && in.err == nil {
-			in.fail("ref is empty and should be left out")
-		}
-		if err := in.end(); err != nil {
+		body := r.bytes(num, "payments")
+		p, ref, err := parsePayment(body)
+		if err != nil {
 			r.adopt(err)
 			return nil
 		}
@@ -83,6 +76,46 @@ func (r *reader) payments(num protowire.Number) []channel.Payment {
 		list = append(list, p)
 	}
 	return list
+}
+
+// parsePayment reads one payment; ref is a part of the input. The usual form, whose lengths and tags
+// take a byte each, is read by position; readPayment judges everything else.
+func parsePayment(b []byte) (p channel.Payment, ref []byte, err error) {
+	const (
+		idAt     = 2             // after tag and length
+		amountAt = idAt + 16 + 1 // after id and tag
+		tagID    = 1<<3 | byte(protowire.BytesType)
+		tagSum   = 2<<3 | byte(protowire.VarintType)
+		tagRef   = 3<<3 | byte(protowire.BytesType)
+	)
+	if len(b) <= amountAt || b[0] != tagID || b[1] != 16 || b[amountAt-1] != tagSum {
+		return readPayment(b)
+	}
+	amount, n := protowire.ConsumeVarint(b[amountAt:])
+	if n <= 0 || b[amountAt+n-1] == 0 { // a zero at its end: zero, or longer than it must be
+		return readPayment(b)
+	}
+	p.ID, p.Amount = channel.PaymentID(b[idAt:]), channel.Msat(amount)
+	rest := b[amountAt+n:]
+	if len(rest) == 0 {
+		return p, nil, nil
+	}
+	if len(rest) < 3 || rest[0] != tagRef || int(rest[1]) != len(rest)-2 || rest[1] >= 0x80 {
+		return readPayment(b)
+	}
+	return p, rest[2:], nil
+}
+
+func readPayment(b []byte) (p channel.Payment, ref []byte, err error) {
+	r := newReader("frame.payments", b)
+	r.fixed(1, "id", p.ID[:])
+	p.Amount = channel.Msat(r.uint64(2, "amount"))
+	there := r.is(3)
+	ref = r.bytes(3, "ref")
+	if there && len(ref) == 0 {
+		r.fail("ref is empty and should be left out")
+	}
+	return p, ref, r.end()
 }
 
 // measure counts the payments ahead and the bytes of their references, at most, without taking them.
