@@ -1,6 +1,88 @@
 package daemon
 
-import "github.com/runnel/runnel/channel"
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/runnel/runnel/channel"
+	"github.com/runnel/runnel/store"
+	"github.com/runnel/runnel/wire"
+)
+
+// Promised reports what a message of a node says that its store does not hold.
+func Promised(s store.Store, self, peer channel.PeerID, m wire.Message) error {
+	ids, err := channelIDs(s)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		st, err := stored(s, id)
+		if err != nil {
+			return err
+		}
+		if st.Terms.Peer != peer {
+			continue
+		}
+		if err := promised(&st, m); err != nil {
+			return err
+		}
+	}
+	if a, ok := m.(*channel.Accept); ok {
+		if _, _, err := loadChannel(s, a.Channel); err != nil {
+			return fmt.Errorf("accepted, not stored: %w", err)
+		}
+	}
+	return nil
+}
+
+// stored reads a channel without its frames.
+func stored(s store.Store, id channel.ID) (st channel.State, err error) {
+	for _, r := range []struct {
+		key  []byte
+		read func([]byte) error
+	}{
+		{channelKey(id), func(b []byte) error { return json.Unmarshal(b, &st) }},
+		{laneRecordKey(id, true), func(b []byte) error { return st.Out.UnmarshalBinary(b[:len(b)-8]) }},
+		{laneRecordKey(id, false), func(b []byte) error { return st.In.UnmarshalBinary(b) }},
+	} {
+		b, err := s.Get(r.key)
+		if err == nil {
+			err = r.read(b)
+		}
+		if err != nil {
+			return st, err
+		}
+	}
+	return st, nil
+}
+
+func promised(st *channel.State, m wire.Message) error {
+	broken := false
+	switch m := m.(type) {
+	case *channel.Frame:
+		broken = m.Lane == st.Terms.Out.ID() && (m.NextSeq() > st.Out.NextSeq || m.Total > st.Out.Total)
+	case *channel.Ack:
+		broken = m.Lane == st.Terms.In.ID() && (m.NextSeq > st.In.NextSeq || m.Total > st.In.Total || m.Spent > st.In.Spent)
+	case *channel.Ready:
+		broken = m.Lane == st.Terms.In.ID() && !st.InFunding.Ready
+	case *channel.Funded:
+		broken = m.Lane == st.Terms.Out.ID() && st.OutFunding.Claimed != m.Funding
+	case *channel.Resync:
+		broken = m.Channel == st.Terms.ID && (m.In.NextSeq > st.In.NextSeq || m.In.Total > st.In.Total || m.Phase > st.Phase && st.Phase != channel.PhaseRecovering)
+	case *channel.Stop:
+		broken = m.Channel == st.Terms.ID && (st.Closing.Mine == nil || m.In.Spent != st.Closing.Mine.In.Spent || st.Phase < channel.PhaseClosing)
+	case *channel.CloseOffer:
+		broken = m.Channel == st.Terms.ID && (st.Phase < channel.PhaseClosing || st.Closing.Peers == nil)
+	case *channel.CloseSign:
+		broken = m.Channel == st.Terms.ID && (st.Phase < channel.PhaseClosing || st.Closing.Peers == nil)
+	case *channel.CloseDone:
+		broken = m.Channel == st.Terms.ID && st.Closing.Tx == nil
+	}
+	if broken {
+		return fmt.Errorf("sent %T %+v, which is not stored: %s, out %+v, in %+v", m, m, st.Phase, st.Out, st.In)
+	}
+	return nil
+}
 
 // Waiting is the number of own payments without a durable answer.
 func (n *Node) Waiting() int { return n.jobs.len() }
@@ -16,3 +98,9 @@ func (n *Node) State(id channel.ID) (st channel.State) {
 
 // BudgetUsed is what counts against the node's budget.
 func (n *Node) BudgetUsed() channel.Msat { return n.budget.Used(n.deps.Now()) }
+
+// LoadChannel reads a channel as it is stored.
+func LoadChannel(s store.Store, id channel.ID) (channel.State, error) {
+	st, _, err := loadChannel(s, id)
+	return st, err
+}

@@ -10,6 +10,7 @@ import (
 	"github.com/btcsuite/btcd/btcutil/v2"
 
 	"github.com/runnel/runnel/channel"
+	"github.com/runnel/runnel/daemon"
 	"github.com/runnel/runnel/store"
 	"github.com/runnel/runnel/wire"
 )
@@ -72,12 +73,28 @@ func (m *member) powerLoss() {
 	m.boot()
 }
 
-// lose makes messages vanish for which f is true.
+// lose makes messages vanish for which f is true; nil ends that.
 func (w *world) lose(f func(from channel.PeerID, m wire.Message) bool) {
-	w.net.Drop(func(from, _ channel.PeerID, b []byte) bool {
-		m, err := wire.Decode(b)
-		return err == nil && f(from, m)
-	})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.losing = f
+}
+
+// pass sees every message that is sent. It holds each node to "first stored, then sent".
+func (w *world) pass(from, to channel.PeerID, b []byte) (lost bool) {
+	m, err := wire.Decode(b)
+	if err != nil {
+		return false
+	}
+	w.mu.Lock()
+	sender, losing := w.members[from], w.losing
+	w.mu.Unlock()
+	if sender != nil {
+		if err := daemon.Promised(sender.disk.Memory, from, to, m); err != nil {
+			w.t.Errorf("%s: %v", sender.name, err)
+		}
+	}
+	return losing != nil && losing(from, m)
 }
 
 // onchain is all that a node's wallet has or waits for.

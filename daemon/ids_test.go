@@ -19,7 +19,7 @@ func codeOf(err error) channel.Code {
 	return ""
 }
 
-func (w *world) pair(change func(*world)) (alice, bob *member, id channel.ID) {
+func (w *world) pair() (alice, bob *member, id channel.ID) {
 	w.t.Helper()
 	alice, bob = w.start("alice", nil), w.start("bob", addsPeerDeposit)
 	alice.fund(2_000_000)
@@ -30,7 +30,7 @@ func (w *world) pair(change func(*world)) (alice, bob *member, id channel.ID) {
 // An application that asks 64 times at once pays once, and again after both nodes lost their memory.
 func TestTheSameIDPaysOnce(t *testing.T) {
 	w := newWorld(t)
-	alice, bob, id := w.pair(nil)
+	alice, bob, id := w.pair()
 	req := channel.PayRequest{Target: id.String(), Amount: 1_000, HasID: true, ID: channel.PaymentID{7}}
 	ask := func() {
 		t.Helper()
@@ -77,7 +77,7 @@ func TestTheSameIDOverAPowerLoss(t *testing.T) {
 	for _, lost := range []string{"frame", "ack", "nothing"} {
 		t.Run(lost, func(t *testing.T) {
 			w := newWorld(t)
-			alice, bob, id := w.pair(nil)
+			alice, bob, id := w.pair()
 			w.lose(func(_ channel.PeerID, m wire.Message) bool {
 				_, frame := m.(*channel.Frame)
 				_, ack := m.(*channel.Ack)
@@ -92,7 +92,7 @@ func TestTheSameIDOverAPowerLoss(t *testing.T) {
 				time.Sleep(5 * time.Millisecond)
 			}
 			alice.powerLoss()
-			w.net.Drop(nil)
+			w.lose(nil)
 			w.synced(alice)
 			w.eventually("paid", func() bool {
 				ctx, cancel := context.WithTimeout(w.ctx(), time.Second)

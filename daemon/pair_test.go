@@ -17,6 +17,7 @@ import (
 	"github.com/runnel/runnel/ledger/ledgertest"
 	"github.com/runnel/runnel/p2p/p2ptest"
 	"github.com/runnel/runnel/store"
+	"github.com/runnel/runnel/wire"
 )
 
 // world is a chain, a network and some nodes in one process.
@@ -24,6 +25,10 @@ type world struct {
 	t     testing.TB
 	chain *ledgertest.Memory
 	net   *p2ptest.Network
+
+	mu      sync.Mutex // guards the fields below
+	members map[channel.PeerID]*member
+	losing  func(from channel.PeerID, m wire.Message) bool
 }
 
 // member is a node that can be ended and started again on the same store.
@@ -43,7 +48,11 @@ type member struct {
 }
 
 func newWorld(t testing.TB) *world {
-	return &world{t: t, chain: ledgertest.NewMemory(), net: p2ptest.NewNetwork()}
+	w := &world{t: t, chain: ledgertest.NewMemory(), net: p2ptest.NewNetwork(), members: map[channel.PeerID]*member{}}
+	if _, bench := t.(*testing.B); !bench {
+		w.net.Drop(w.pass)
+	}
+	return w
 }
 
 func (w *world) id(name string) channel.PeerID { return channel.PeerID("peer" + name) }
@@ -54,6 +63,9 @@ func (w *world) start(name string, change func(*daemon.Config)) *member {
 	copy(seed, h[:])
 	m := &member{w: w, name: name, seed: seed, disk: &disk{Memory: store.NewMemory()}, chain: w.chain.NewChain(), change: change}
 	m.wallet = w.chain.NewWallet(m.chain, name)
+	w.mu.Lock()
+	w.members[w.id(name)] = m
+	w.mu.Unlock()
 	m.boot()
 	w.t.Cleanup(m.halt)
 	return m
