@@ -11,6 +11,7 @@ import (
 	"github.com/btcsuite/btcd/chaincfg/v2"
 	"github.com/btcsuite/btcd/txscript/v2"
 
+	"github.com/runnel/runnel/api/client"
 	"github.com/runnel/runnel/channel"
 	"github.com/runnel/runnel/cmd/sandbox"
 )
@@ -181,67 +182,86 @@ func history(payments []object) map[string]string {
 	return all
 }
 
+// flood is a run of payments that goes on until it is told to stop.
+type flood struct {
+	slots chan struct{}
+	quit  chan struct{}
+	fed   chan struct{} // closed when no more are sent
+
+	mu       sync.Mutex
+	payments []*flooded
+	answers  int
+}
+
+// flooded is one payment, with its answer if it got a good one.
+type flooded struct {
+	req   channel.PayRequest
+	known bool
+}
+
+func newFlood() *flood {
+	return &flood{slots: make(chan struct{}, 256), quit: make(chan struct{}), fed: make(chan struct{})}
+}
+
+// feed sends payments of 1 msat, 2 msat, ... with known ids.
+func (f *flood) feed(stream *client.Stream, target, ref string) {
+	defer close(f.fed)
+	for n := uint64(1); ; n++ {
+		select {
+		case f.slots <- struct{}{}:
+		case <-f.quit:
+			return
+		}
+		p := &flooded{req: channel.PayRequest{Target: target, Amount: channel.Msat(n), Ref: ref, ID: paymentID(ref, n), HasID: true}}
+		f.mu.Lock()
+		f.payments = append(f.payments, p)
+		f.mu.Unlock()
+		if stream.Pay(p.req, func(_ channel.PayResult, err error) { f.answered(p, err) }) != nil {
+			return
+		}
+	}
+}
+
+func (f *flood) answered(p *flooded, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answers++
+	p.known = err == nil
+	<-f.slots
+}
+
+func (f *flood) count() (answers, flying int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.answers, len(f.payments) - f.answers
+}
+
 // killDuring pays, kills one of the two while at least 32 payments have no answer, brings it back, asks
 // for the fate of each, and returns what was paid.
-func (w *world) killDuring(id, victim, ref string) channel.Msat {
+func (w *world) killDuring(id, victim, ref string) (sum channel.Msat) {
 	w.t.Helper()
-	const leastFlying, window = 32, 256
-	type payment struct {
-		req    channel.PayRequest
-		answer bool
-	}
-	var (
-		mu       sync.Mutex
-		payments []*payment
-		slots    = make(chan struct{}, window)
-		quit     = make(chan struct{})
-		fed      = make(chan struct{})
-		answers  int
-	)
-	api := w.Node("alice").API
+	const leastFlying = 32
+	api, f := w.Node("alice").API, newFlood()
 	stream := api.Stream(w.ctx)
-	go func() {
-		defer close(fed)
-		for n := uint64(1); ; n++ {
-			select {
-			case slots <- struct{}{}:
-			case <-quit:
-				return
-			}
-			p := &payment{req: channel.PayRequest{Target: id, Amount: channel.Msat(n), Ref: ref, ID: paymentID(ref, n), HasID: true}}
-			mu.Lock()
-			payments = append(payments, p)
-			mu.Unlock()
-			if stream.Pay(p.req, func(_ channel.PayResult, err error) {
-				mu.Lock()
-				defer mu.Unlock()
-				answers++
-				p.answer = err == nil
-				<-slots
-			}) != nil {
-				return
-			}
-		}
-	}()
+	go f.feed(stream, id, ref)
 	w.until("payments are under way", func() bool {
-		mu.Lock()
-		defer mu.Unlock()
-		return answers > 300 && len(payments)-answers >= leastFlying
+		answers, flying := f.count()
+		return answers > 300 && flying >= leastFlying
 	})
 	w.Node(victim).Kill()
-	mu.Lock()
-	flying := len(payments) - answers
-	mu.Unlock()
-	close(quit)
+	_, flying := f.count()
+	close(f.quit)
 	w.check(w.Node(victim).Restart(w.ctx))
-	<-fed
+	<-f.fed
 	_ = stream.Close() // with alice the stream dies too: then every payment is asked for again
-	w.until("the two are connected", func() bool { return w.one("alice", "channel", id).text("reason") == "" })
-	w.t.Logf("%s was killed with %d of %d payments in flight", victim, flying, len(payments))
-	var sum channel.Msat
-	for _, p := range payments {
+	w.reconnected(id)
+	w.t.Logf("%s was killed with %d of %d payments in flight", victim, flying, len(f.payments))
+	if flying < leastFlying {
+		w.t.Errorf("too few to tell anything")
+	}
+	for _, p := range f.payments {
 		sum += p.req.Amount
-		if p.answer {
+		if p.known {
 			continue
 		}
 		if r, err := api.Pay(w.ctx, p.req); err != nil || r.Status != channel.PayAcknowledged {
@@ -249,6 +269,12 @@ func (w *world) killDuring(id, victim, ref string) channel.Msat {
 		}
 	}
 	return sum
+}
+
+// reconnected waits until alice can pay on a channel again.
+func (w *world) reconnected(id string) {
+	w.t.Helper()
+	w.until("the two are connected", func() bool { return w.one("alice", "channel", id).text("reason") == "" })
 }
 
 func paymentID(ref string, n uint64) (id channel.PaymentID) {
@@ -283,7 +309,7 @@ func TestOneIDManyTimes(t *testing.T) {
 	for _, victim := range []string{"alice", "bob"} {
 		w.Node(victim).Kill()
 		w.check(w.Node(victim).Restart(w.ctx))
-		w.until("the two are connected", func() bool { return w.one("alice", "channel", id).text("reason") == "" })
+		w.reconnected(id)
 		again("after " + victim + " was killed")
 	}
 	o := w.runnel("--node", "alice", "--json", "pay", id, "778msat", "--id", paymentID("once", 1).String())
@@ -305,7 +331,7 @@ func TestEventsOverRestart(t *testing.T) {
 		last = w.watch("bob", last, 20, seen)
 		w.Node("bob").Kill()
 		w.check(w.Node("bob").Restart(w.ctx))
-		w.until("the two are connected", func() bool { return w.one("alice", "channel", id).text("reason") == "" })
+		w.reconnected(id)
 	}
 	if len(seen) != 60 {
 		t.Errorf("%d payments were seen, want 60", len(seen))

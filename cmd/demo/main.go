@@ -81,7 +81,7 @@ func run(ctx context.Context, say *story) (err error) {
 		return fmt.Errorf("%d checks are wrong, see above", say.wrong)
 	}
 	say.title("The end")
-	say.text(fmt.Sprintf("%d sums were compared with the chain, and all of them are right to the satoshi. It took %s.",
+	say.text(fmt.Sprintf("%d checks, every one right, and every sum right to the satoshi. It took %s.",
 		say.right, time.Since(begin).Round(100*time.Millisecond)))
 	return nil
 }
