@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -229,7 +228,7 @@ func (n *Node) advance(ctx context.Context, known ledger.Block) error {
 	if err != nil && !errors.Is(err, ledger.ErrNotFound) {
 		return err
 	}
-	return n.disconnectBlock(known)
+	return n.disconnectBlock(ctx, known)
 }
 
 // connectBlock tells the channels what a block holds. The block counts as scanned when they have stored it.
@@ -318,20 +317,48 @@ func (n *Node) rewatch(d *driver) {
 	n.watch.add(n.deps.Scheme, d, &st)
 }
 
-func (n *Node) disconnectBlock(b ledger.Block) error {
+// disconnectBlock takes the tip back.
+func (n *Node) disconnectBlock(ctx context.Context, b ledger.Block) error {
 	n.log.Warn("the chain was reorganised", "height", b.Height)
-	for _, d := range n.live() {
-		if err := d.apply(n.ctx, channel.Reorganised{Height: b.Height}); err != nil {
-			return err
-		}
+	n.chain.mu.Lock()
+	last := len(n.chain.blocks) == 1
+	n.chain.mu.Unlock()
+	if last {
+		return n.restartBelow(ctx, b)
+	}
+	if err := n.reorganised(b.Height); err != nil {
+		return err
 	}
 	n.chain.mu.Lock()
 	n.chain.blocks = n.chain.blocks[:len(n.chain.blocks)-1]
-	deep := len(n.chain.blocks) == 0
 	n.chain.mu.Unlock()
-	if deep {
-		return fmt.Errorf("daemon: a reorganisation of more than %d blocks", keepBlocks)
+	return nil
+}
+
+func (n *Node) reorganised(height uint32) error {
+	for _, d := range n.live() {
+		if err := d.apply(n.ctx, channel.Reorganised{Height: height}); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// restartBelow begins the scan anew below the oldest block that is known: where the branches part is not
+// known then, as on a node that was started a moment ago, and what the new blocks hold must be seen.
+func (n *Node) restartBelow(ctx context.Context, b ledger.Block) error {
+	height := b.Height - min(b.Height, keepBlocks)
+	before, err := n.deps.Chain.BlockAt(ctx, height)
+	if err != nil {
+		return err
+	}
+	if err := n.reorganised(height + 1); err != nil {
+		return err
+	}
+	n.chain.mu.Lock()
+	n.chain.blocks = nil
+	n.chain.mu.Unlock()
+	n.addBlock(before)
 	return nil
 }
 

@@ -109,20 +109,34 @@ func (m *member) onchain() channel.Sat {
 func (w *world) conserved(ms ...*member) {
 	w.t.Helper()
 	var have, given channel.Sat
-	own := map[[32]byte]bool{}
 	for _, m := range ms {
 		have += m.onchain()
 		given += m.given
+	}
+	fees, locked := w.feesAndLocked(w.ownTxs(ms), ms)
+	if have+fees+locked != given {
+		w.t.Errorf("wallets %d + fees %d + locked %d = %d sat, and %d came in", have, fees, locked, have+fees+locked, given)
+	}
+}
+
+// lockedNow is what stands at the scripts of lanes.
+func (w *world) lockedNow(ms ...*member) channel.Sat {
+	w.t.Helper()
+	_, locked := w.feesAndLocked(w.ownTxs(ms), ms)
+	return locked
+}
+
+func (w *world) ownTxs(ms []*member) map[[32]byte]bool {
+	w.t.Helper()
+	own := map[[32]byte]bool{}
+	for _, m := range ms {
 		list, err := m.wallet.Transactions(w.ctx())
 		must(w.t, err)
 		for _, l := range list {
 			own[l.ID] = true
 		}
 	}
-	fees, locked := w.feesAndLocked(own, ms)
-	if have+fees+locked != given {
-		w.t.Errorf("wallets %d + fees %d + locked %d = %d sat, and %d came in", have, fees, locked, have+fees+locked, given)
-	}
+	return own
 }
 
 // feesAndLocked sums up what own transactions left to miners, and those outputs at the scripts of lanes

@@ -45,6 +45,7 @@ type member struct {
 	done      chan error
 	change    func(*daemon.Config)
 	given     channel.Sat // by fund
+	cfg       daemon.Config
 }
 
 func newWorld(t testing.TB) *world {
@@ -79,6 +80,7 @@ func (m *member) boot() {
 	if m.change != nil {
 		m.change(&cfg)
 	}
+	m.cfg = cfg
 	scheme, err := bitcoin.NewScheme("simnet")
 	must(t, err)
 	signer, err := bitcoin.NewSigner(scheme, m.seed, nonces(m.name))
