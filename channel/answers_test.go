@@ -246,3 +246,31 @@ func TestManyRefusalsTakeSeveralAnswers(t *testing.T) {
 		t.Errorf("%d answers; alice has %+v", n, alice.Out)
 	}
 }
+
+// A gap is told once, with what there is; a new gap after progress is told again.
+func TestGapIsToldOnce(t *testing.T) {
+	w := opened(t)
+	alice, bob := w.Alice.State, w.Bob.State
+	one, two, three := pay(t, &alice, 1, 500), pay(t, &alice, 2, 600), pay(t, &alice, 3, 700)
+	gap := func(want string, frames ...*channel.Frame) {
+		t.Helper()
+		if got := names(step(t, &bob, channel.FramesReceived{Frames: frames})); got != want {
+			t.Fatalf("got %q, want %q", got, want)
+		}
+	}
+	gap("Send Resync", two)
+	gap("", three)
+	gap("Verify", one, three) // what comes before the gap is taken
+	step(t, &bob, channel.Verified{OK: true})
+	gap("Send Resync", three)
+	step(t, &bob, channel.Connected{})
+	effects := step(t, &bob, channel.FramesReceived{Frames: []*channel.Frame{three}})
+	r := sent[*channel.Resync](t, effects)
+	if r.In.NextSeq != 2 || r.In.Total != 500 {
+		t.Fatalf("told %+v", r.In)
+	}
+	effects = step(t, &alice, channel.Received{Msg: r})
+	if sent[*channel.Frame](t, effects) != one {
+		t.Error("alice does not send again from the first without an answer")
+	}
+}

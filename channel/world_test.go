@@ -186,6 +186,38 @@ func TestEveryEndPaysExactly(t *testing.T) {
 	})
 }
 
+// Whatever state a peer vanishes in for good: the other gets its own, alone.
+func TestVanishedPeerKeepsNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t)
+		must(t, w.Open())
+		kinds := append([]string{"close", "mine"}, life...)
+		for _, o := range drawOps(t, 60, kinds...) {
+			play(w, o)
+		}
+		gone := w.Sides[rapid.IntRange(0, 1).Draw(t, "gone")]
+		s := gone.Other()
+		w.Vanish(gone)
+		for range 3 * channeltest.Expiry {
+			must(t, w.Quiet())
+			if s.State.Phase.Final() {
+				break
+			}
+			w.Chain.Mine(1, false)
+		}
+		if s.State.Phase != channel.PhaseClosed && (s.State.Terms.Out.Exists() || s.State.In.Total > 0) {
+			t.Fatalf("at block %d the channel is %s", w.Chain.Tip(), s.State.Phase)
+		}
+		least := s.State.In.Spent.SatCeil()
+		if s.State.OutFunding.Tx != nil {
+			least += s.State.Terms.Out.Deposit - s.State.Out.Total.SatCeil()
+		}
+		if got := w.Chain.Sum(channeltest.WalletScript(s.Name)) + w.Chain.Fees("close"); got < least {
+			t.Fatalf("%s has %d sat, at least %d are its own", s.Name, got, least)
+		}
+	})
+}
+
 // end lets blocks come until nothing is at stake any more.
 func end(w *channeltest.World) error {
 	for range 2 * channeltest.Expiry {

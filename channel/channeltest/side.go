@@ -442,19 +442,27 @@ func (s *Side) restart() {
 }
 
 func (s *Side) load() (channel.State, error) {
-	var out channel.Lane
-	if err := out.UnmarshalBinary(s.disk.Out); err != nil {
-		return channel.State{}, err
-	}
-	var unacked []*channel.Frame
-	for seq := out.Acked; seq < out.NextSeq; {
-		f := s.disk.Sent[seq]
-		if f == nil {
-			return channel.State{}, fmt.Errorf("%s: the frame from %d on is not on the disk", s.Name, seq)
-		}
-		unacked, seq = append(unacked, f), f.NextSeq()
+	unacked, err := s.disk.unacked()
+	if err != nil {
+		return channel.State{}, fmt.Errorf("%s: %w", s.Name, err)
 	}
 	return channel.Load(s.disk.Cold, s.disk.Out, s.disk.In, unacked)
+}
+
+// unacked are the own frames that wait for an answer.
+func (d *Disk) unacked() (frames []*channel.Frame, err error) {
+	var out channel.Lane
+	if err := out.UnmarshalBinary(d.Out); err != nil {
+		return nil, err
+	}
+	for seq := out.Acked; seq < out.NextSeq; {
+		f := d.Sent[seq]
+		if f == nil {
+			return nil, fmt.Errorf("the frame from %d on is not on the disk", seq)
+		}
+		frames, seq = append(frames, f), f.NextSeq()
+	}
+	return frames, nil
 }
 
 // Backup copies the disk; Restore starts from a copy.
