@@ -115,11 +115,19 @@ func blockHash(w *wallet.Wallet, height int32) (chainhash.Hash, error) {
 	return hash, err
 }
 
+// rollback takes back the blocks from a height on. The block below is named as the wallet knows it: the
+// backend may be in the middle of a reorganisation and have another there by now.
 func rollback(c *client, w *wallet.Wallet, from int32) error {
-	stamp, err := stampAt(c, from-1)
-	if err != nil {
-		return fmt.Errorf("rollback to block %d: %w", from-1, err)
+	stamp := waddrmgr.BlockStamp{Height: from - 1}
+	var err error
+	if stamp.Hash, err = blockHash(w, stamp.Height); err != nil {
+		return fmt.Errorf("rollback to block %d: %w", stamp.Height, err)
 	}
+	header, err := c.GetBlockHeader(&stamp.Hash)
+	if err != nil {
+		return fmt.Errorf("rollback to block %d: %w", stamp.Height, err)
+	}
+	stamp.Timestamp = header.Timestamp
 	return walletdb.Update(w.Database(), func(tx walletdb.ReadWriteTx) error {
 		if err := w.Manager.SetSyncedTo(tx.ReadWriteBucket([]byte(addrBucket)), &stamp); err != nil {
 			return err

@@ -54,7 +54,7 @@ func logger(t *testing.T) *slog.Logger {
 func config(t *testing.T, b btcwallet.Backend) btcwallet.Config {
 	return btcwallet.Config{
 		Network: "simnet", Dir: t.TempDir(), Seed: seed("alice"), Backend: b, Log: logger(t),
-		Birthday: btcwallet.Birthday{Time: time.Now()},
+		Birthday: btcwallet.Birthday{Time: time.Now()}, NewSeed: true,
 	}
 }
 
@@ -74,8 +74,15 @@ func onBtcd(t *testing.T) ledgertest.Env {
 	return ledgertest.Env{Net: network{n}, Chain: node.Chain, Wallet: node.Wallet}
 }
 
-func TestBtcdChain(t *testing.T)  { ledgertest.TestChain(t, onBtcd) }
-func TestBtcdWallet(t *testing.T) { ledgertest.TestWallet(t, onBtcd) }
+func TestBtcdChain(t *testing.T) {
+	t.Parallel()
+	ledgertest.TestChain(t, onBtcd)
+}
+
+func TestBtcdWallet(t *testing.T) {
+	t.Parallel()
+	ledgertest.TestWallet(t, onBtcd)
+}
 
 func until(t *testing.T, what string, cond func() bool) {
 	t.Helper()
@@ -128,6 +135,7 @@ func (l *lines) count(s string) int {
 }
 
 func TestBackendAwayAtStartAndLater(t *testing.T) {
+	t.Parallel()
 	ctx := t.Context()
 	dir, path := t.TempDir(), simnettest.Btcd(t)
 	start := func() *simnet.Node {
@@ -187,6 +195,7 @@ func TestBackendAwayAtStartAndLater(t *testing.T) {
 }
 
 func TestReopenWithoutBackend(t *testing.T) {
+	t.Parallel()
 	ctx := t.Context()
 	sim := simnettest.Start(t)
 	c := config(t, btcd(sim))
@@ -220,6 +229,7 @@ func TestReopenWithoutBackend(t *testing.T) {
 }
 
 func TestReorganisedWhileAway(t *testing.T) {
+	t.Parallel()
 	ctx := t.Context()
 	sim := simnettest.Start(t)
 	c := config(t, btcd(sim))
@@ -246,6 +256,7 @@ func TestReorganisedWhileAway(t *testing.T) {
 }
 
 func TestRebuiltFromSeed(t *testing.T) {
+	t.Parallel()
 	ctx := t.Context()
 	sim := simnettest.Start(t)
 	first := open(t, config(t, btcd(sim)))
@@ -271,7 +282,7 @@ func TestRebuiltFromSeed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := config(t, btcd(sim))
-			c.Birthday = birthday
+			c.Birthday, c.NewSeed = birthday, false
 			node := open(t, c)
 			synced(t, node)
 			confirmed(t, node, want)

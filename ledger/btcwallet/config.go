@@ -20,8 +20,11 @@ type Config struct {
 	Dir      string // holds the wallet's database and a light client's headers
 	Seed     []byte // 64 bytes of BIP 39; not kept after Open
 	Birthday Birthday
-	Backend  Backend
-	Log      *slog.Logger // nil is silent
+	// NewSeed says that the seed was made just now, so that a new database need not look for used
+	// addresses. It must not be set when a lost database is rebuilt.
+	NewSeed bool
+	Backend Backend
+	Log     *slog.Logger // nil is silent
 }
 
 // Birthday says since when a seed can have received money, so that a rebuilt wallet does not scan

@@ -21,8 +21,9 @@ const (
 	// between does not lock money for good.
 	leaseTime = 24 * time.Hour
 
-	// recoveryWindow is how many unused addresses in a row a rebuilt wallet looks past.
-	recoveryWindow = 200
+	// recoveryWindow is how many unused addresses in a row a rebuilt wallet looks past: five times
+	// what wallets agree on, as each channel that fails to open leaves a change address unused.
+	recoveryWindow = 100
 
 	// birthdayBlocks and birthdayTime are how far before the seed's birthday a rebuilt wallet starts:
 	// beyond any reorganisation, and beyond the two hours that block times may be off.

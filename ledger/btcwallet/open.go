@@ -159,8 +159,10 @@ func createOnce(db walletdb.DB, c *Config, params *chaincfg.Params) error {
 	if err != nil || exists {
 		return err
 	}
-	if err := os.WriteFile(recoveryFile(c.Dir), nil, 0o600); err != nil {
-		return fmt.Errorf("btcwallet: %w", err)
+	if !c.NewSeed {
+		if err := os.WriteFile(recoveryFile(c.Dir), nil, 0o600); err != nil {
+			return fmt.Errorf("btcwallet: %w", err)
+		}
 	}
 	root, err := hdkeychain.NewMaster(c.Seed, params)
 	if err != nil {

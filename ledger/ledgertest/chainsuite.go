@@ -194,7 +194,7 @@ func chainReplacement(s *suite) {
 	}
 	s.ok(s.Wallet.Record(s.ctx, better, "better"))
 	s.mine(1)
-	s.is(s.Chain.Publish(s.ctx, first), ledger.ErrConflict)
+	s.conflicts(first)
 }
 
 func shareInput(s *suite, a, b ledger.Tx) bool {
@@ -215,7 +215,7 @@ func chainConflict(s *suite) {
 	b := s.fund(4000, out(2, 10_000))
 	s.ok(s.Chain.Publish(s.ctx, a))
 	s.mine(1)
-	s.is(s.Chain.Publish(s.ctx, b), ledger.ErrConflict)
+	s.conflicts(b)
 	if s.Chain.Capabilities().MempoolAccept {
 		s.is(s.Chain.TestAccept(s.ctx, b), ledger.ErrConflict)
 	}
@@ -279,7 +279,7 @@ func chainReorg(s *suite) {
 	// A rival takes its place.
 	s.ok(s.Net.Reorg(s.ctx, 1, rival.Raw))
 	s.settle()
-	s.is(s.Chain.Publish(s.ctx, tx), ledger.ErrConflict)
+	s.conflicts(tx)
 	b, err = s.Chain.BlockAt(s.ctx, s.tip().Height-1)
 	s.ok(err)
 	w.Scripts[string(foreign(2))] = true

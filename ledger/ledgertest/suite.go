@@ -18,6 +18,8 @@ import (
 
 // Network moves the chain under a backend that is tested.
 type Network interface {
+	// Height of the network's best chain, which a backend may still have to hear of.
+	Height(ctx context.Context) (uint32, error)
 	// Mine adds n blocks; the first takes the mempool.
 	Mine(ctx context.Context, n int) error
 	// Reorg replaces depth blocks by depth+1, the first of which holds txs; the rest of what they held
@@ -41,6 +43,8 @@ type Factory func(t *testing.T) Env
 func (m *Memory) Net() Network { return memoryNet{m} }
 
 type memoryNet struct{ m *Memory }
+
+func (n memoryNet) Height(context.Context) (uint32, error) { return n.m.Height(), nil }
 
 func (n memoryNet) Mine(_ context.Context, blocks int) error {
 	n.m.Mine(blocks)
@@ -105,17 +109,31 @@ func (s *suite) mine(n int) {
 	s.settle()
 }
 
-// settle waits until chain and wallet are at the same tip.
+// settle waits until chain and wallet are at the network's tip.
 func (s *suite) settle() {
 	s.t.Helper()
+	height, err := s.Net.Height(s.ctx)
+	s.ok(err)
 	s.until("wallet at the tip", func() (bool, string) {
 		tip, err := s.Chain.Tip(s.ctx)
 		if err != nil {
 			return false, err.Error()
 		}
 		h, synced := s.Wallet.Synced(s.ctx)
-		return synced && h == tip.Height, ""
+		return synced && h == height && tip.Height == height, sprint(tip.Height, " and ", h, " of ", height)
 	})
+}
+
+// sees reports whether the backend hears of waiting transactions; a light client hears only of blocks.
+func (s *suite) sees() bool { return s.Chain.Capabilities().MempoolWatch }
+
+// conflicts checks that publishing tx fails for a spent input, where the backend can know.
+func (s *suite) conflicts(tx ledger.Tx) {
+	s.t.Helper()
+	err := s.Chain.Publish(s.ctx, tx)
+	if s.sees() || err != nil {
+		s.is(err, ledger.ErrConflict)
+	}
 }
 
 func (s *suite) tip() ledger.Block {

@@ -54,7 +54,9 @@ func walletReceive(s *suite) {
 	}
 	txid, err := s.Net.Pay(s.ctx, a, 70_000)
 	s.ok(err)
-	s.balanceBecomes(ledger.Balance{Pending: 70_000})
+	if s.sees() {
+		s.balanceBecomes(ledger.Balance{Pending: 70_000})
+	}
 	s.mine(1)
 	s.balanceBecomes(ledger.Balance{Confirmed: 70_000})
 	s.mine(2)
@@ -190,6 +192,9 @@ func walletChild(s *suite) {
 	}
 	s.mine(1)
 	s.balanceBecomes(ledger.Balance{Confirmed: 60_000 - tx.Fee - child2.Fee})
+	if !s.sees() {
+		return
+	}
 	// An incoming payment of somebody else can be pulled along too.
 	txid, err := s.Net.Pay(s.ctx, s.address(), 50_000)
 	s.ok(err)
