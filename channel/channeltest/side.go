@@ -28,6 +28,7 @@ type Side struct {
 	mail     []channel.Message
 	frames   []*channel.Frame // arrived, not yet given to the machine
 	checking bool             // an answer to Verify is due
+	stepped  bool             // since the disk was compared with the state
 	wait     []channel.Payment
 	closes   map[[16]byte]*Tx
 }
@@ -95,7 +96,7 @@ func (s *Side) step(in channel.Input) ([]channel.Effect, error) {
 		}
 		return nil, err
 	}
-	s.State = next
+	s.State, s.stepped = next, true
 	t := s.sort(effects)
 	if !t.empty() {
 		s.turns = append(s.turns, t)

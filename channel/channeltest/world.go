@@ -277,7 +277,8 @@ func (s *Side) check() (errs []error) {
 	if s.State.In.Total > 0 && !Valid(s.State.Terms.In.ID(), s.State.In.Total, s.State.In.Voucher) {
 		errs = append(errs, fmt.Errorf("%s holds a voucher that is not valid", s.Name))
 	}
-	if len(s.turns) == 0 {
+	if len(s.turns) == 0 && s.stepped {
+		s.stepped = false
 		errs = append(errs, s.checkDisk()...)
 	}
 	return errs
