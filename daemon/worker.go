@@ -45,7 +45,9 @@ func newWorker(st channel.State, coalesce bool) *worker {
 	w := &worker{st: st, coalesce: coalesce}
 	for _, f := range st.Unacked {
 		for _, p := range f.Payments {
-			w.sent = append(w.sent, newJob(p, st.Terms.Peer, st.Terms.ID))
+			j := newJob(p, st.Terms.Peer, st.Terms.ID)
+			j.take() // it is signed: nobody can give it up, or be told that nothing was signed
+			w.sent = append(w.sent, j)
 		}
 	}
 	return w
