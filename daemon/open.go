@@ -52,17 +52,17 @@ func (n *Node) Open(ctx context.Context, req channel.OpenRequest) (channel.OpenR
 }
 
 func (n *Node) checkOpen(req channel.OpenRequest) error {
-	least := n.limits.Load().MinDeposit
 	if req.Deposit == 0 && req.PeerDeposit == 0 {
 		return channel.Faultf(channel.CodeBadRequest, "a channel needs a deposit")
 	}
-	for _, deposit := range []channel.Sat{req.Deposit, req.PeerDeposit} {
-		if deposit > 0 && deposit < least {
-			return channel.Faultf(channel.CodeBadRequest, "a deposit of %d sat is below the minimum of %d sat", deposit, least).
+	// What this node wants of peers is no bound for its own deposits.
+	for _, d := range []struct{ deposit, least channel.Sat }{{req.Deposit, channel.MinDeposit}, {req.PeerDeposit, n.limits.Load().MinDeposit}} {
+		if d.deposit > 0 && d.deposit < d.least {
+			return channel.Faultf(channel.CodeBadRequest, "a deposit of %d sat is below the minimum of %d sat", d.deposit, d.least).
 				WithHint("smaller deposits would be eaten by the fees of settling them")
 		}
-		if deposit > channel.MaxMoney {
-			return channel.Faultf(channel.CodeBadRequest, "a deposit of %d sat is more than all money", deposit)
+		if d.deposit > channel.MaxMoney {
+			return channel.Faultf(channel.CodeBadRequest, "a deposit of %d sat is more than all money", d.deposit)
 		}
 	}
 	h := n.cfg.Heights
@@ -174,9 +174,13 @@ func (n *Node) propose(ctx context.Context, s *session, req channel.OpenRequest,
 	if open.Payee, err = n.deps.Signer.PayeeKey(in); err != nil {
 		return nil, n.fault(err)
 	}
-	accept, err := n.ask(ctx, s, open)
+	accept, done, err := n.ask(ctx, s, open)
+	defer done()
 	if err != nil {
 		return nil, err
+	}
+	if accept.PeerDeposit != 0 && accept.PeerDeposit != open.PeerDeposit {
+		return nil, channel.Faultf(channel.CodePeerRefused, "the peer wants to add %d sat where %d sat were asked for", accept.PeerDeposit, open.PeerDeposit)
 	}
 	terms := n.terms(s.peer, open, accept, true)
 	terms.OutKey, terms.InKey, terms.External = out, in, req.External
@@ -184,11 +188,12 @@ func (n *Node) propose(ctx context.Context, s *session, req channel.OpenRequest,
 		return nil, channel.Faultf(channel.CodePeerRefused, "the peer's answer is not usable: %v", err)
 	}
 	d, err := n.create(ctx, terms)
+	done()
 	if err != nil {
 		return nil, n.fault(err)
 	}
 	n.read(d, func(d *driver) { d.exits.fundRate = ledger.FeeRate(req.FeeRate) })
-	if n.session(d.peer) == s {
+	if n.session(d.peer) != nil { // not always s any more
 		d.post(channel.Connected{})
 	}
 	d.post(channel.Height{Tip: tip})
@@ -203,32 +208,33 @@ func (n *Node) payerKeys(index uint32) (payer, refund channel.Key, err error) {
 	return payer, refund, err
 }
 
-// ask sends an Open and waits for the answer.
-func (n *Node) ask(ctx context.Context, s *session, open *channel.Open) (*channel.Accept, error) {
+// ask sends an Open and waits for the answer. Until done is called the peer is not told that its channel is
+// unknown here.
+func (n *Node) ask(ctx context.Context, s *session, open *channel.Open) (a *channel.Accept, done func(), err error) {
 	id := channel.NewID(n.deps.Transport.Self(), s.peer, open.Nonce)
 	answer := make(chan channel.Message, 1)
 	n.mu.Lock()
 	n.opening[id] = answer
 	n.mu.Unlock()
-	defer func() {
+	done = func() {
 		n.mu.Lock()
 		delete(n.opening, id)
 		n.mu.Unlock()
-	}()
+	}
 	n.send(s.peer, open)
 	select {
 	case m := <-answer:
 		if a, ok := m.(*channel.Accept); ok {
-			return a, nil
+			return a, done, nil
 		}
 		r := m.(*channel.Refuse)
-		return nil, channel.Faultf(channel.CodePeerRefused, "the peer refused: %s", r.Text)
+		return nil, done, channel.Faultf(channel.CodePeerRefused, "the peer refused: %s", r.Text)
 	case <-s.conn.Done():
-		return nil, channel.Faultf(channel.CodePeerUnreachable, "the peer disconnected before it answered")
+		return nil, done, channel.Faultf(channel.CodePeerUnreachable, "the peer disconnected before it answered")
 	case <-time.After(answerTimeout):
-		return nil, channel.Faultf(channel.CodePeerUnreachable, "the peer did not answer in %v", answerTimeout)
+		return nil, done, channel.Faultf(channel.CodePeerUnreachable, "the peer did not answer in %v", answerTimeout)
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, done, ctx.Err()
 	}
 }
 
@@ -236,12 +242,15 @@ func (n *Node) ask(ctx context.Context, s *session, open *channel.Open) (*channe
 func (n *Node) answered(id channel.ID, m channel.Message) bool {
 	n.mu.Lock()
 	waiting := n.opening[id]
-	delete(n.opening, id)
 	n.mu.Unlock()
-	if waiting != nil {
-		waiting <- m
+	if waiting == nil {
+		return false
 	}
-	return waiting != nil
+	select {
+	case waiting <- m:
+	default: // one answer is enough
+	}
+	return true
 }
 
 // terms puts an Open and its Accept together, as one of the two sees them.
@@ -450,7 +459,20 @@ func (d *driver) fund() {
 			d.post(inspect{func(d *driver) { d.exits.fundErr = err }}, channel.FundingFailed{})
 			return
 		}
-		d.post(channel.FundingBuilt{Outpoint: o, Tx: tx})
+		d.post(channel.FundingBuilt{Outpoint: o, Tx: tx}, inspect{func(d *driver) {
+			if used := d.w.st.OutFunding.Tx; used == nil || used.TxID != tx.TxID {
+				d.n.unlock(tx) // the channel ended meanwhile
+			}
+		}})
+	})
+}
+
+// unlock gives the wallet back what it locked for a funding that is not to be.
+func (n *Node) unlock(tx channel.OwnTx) {
+	n.spawn(func() {
+		if err := n.deps.Wallet.Release(n.ctx, ledger.Tx{ID: tx.TxID, Raw: tx.Raw, Fee: tx.Fee}); err != nil {
+			n.log.Error("the inputs of a funding that is not needed stay locked", "txid", channel.TxIDString(tx.TxID), "err", err)
+		}
 	})
 }
 

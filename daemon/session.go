@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,8 +70,11 @@ func (n *Node) greet(conn wire.Conn) (*session, error) {
 		return nil, err
 	}
 	late := time.AfterFunc(helloTimeout, func() { _ = conn.Close() })
-	defer late.Stop()
-	if b, err = conn.Recv(); err != nil {
+	b, err = conn.Recv()
+	if !late.Stop() {
+		return nil, fmt.Errorf("%w: the peer did not say hello within %v", wire.ErrClosed, helloTimeout)
+	}
+	if err != nil {
 		return nil, err
 	}
 	m, err := wire.Decode(b)
@@ -185,7 +190,9 @@ func (n *Node) route(s *session, m wire.Message) error {
 	case *channel.Open:
 		n.spawn(func() { n.answerOpen(s, m) })
 	case *channel.Accept:
-		n.answered(m.Channel, m)
+		if !n.answered(m.Channel, m) { // too late: the peer should not wait for a funding
+			return n.toChannel(s, m.Channel, m)
+		}
 	case *channel.Refuse:
 		if !n.answered(m.Channel, m) {
 			return n.toChannel(s, m.Channel, m)
@@ -224,13 +231,15 @@ func (n *Node) toLane(s *session, lane channel.LaneID, event any) error {
 // so: it may have agreed to one that we gave up.
 func (n *Node) toChannel(s *session, id channel.ID, m channel.Message) error {
 	n.mu.Lock()
-	d := n.drivers[id]
+	d, opening := n.drivers[id], n.opening[id] != nil
 	n.mu.Unlock()
 	if d != nil && d.peer != s.peer {
 		return errForeign
 	}
 	if d == nil {
-		if _, resync := m.(*channel.Resync); resync {
+		_, resync := m.(*channel.Resync)
+		_, accept := m.(*channel.Accept)
+		if (resync || accept) && !opening {
 			n.send(s.peer, &channel.Refuse{Channel: id, Code: channel.DenyUnknownChannel, Text: "no such channel here"})
 		}
 		return nil
@@ -283,6 +292,9 @@ func (n *Node) connect(ctx context.Context, addr string) (*session, error) {
 		return nil, channel.Faultf(channel.CodeBadRequest, "%v", err).
 			WithHint("a peer is a peer id or a multiaddr that ends in /p2p/PEER_ID")
 	}
+	if peer == n.deps.Transport.Self() {
+		return nil, channel.Faultf(channel.CodeBadRequest, "%s is this node's own id", peer)
+	}
 	if s := n.session(peer); s != nil {
 		return s, nil
 	}
@@ -292,6 +304,7 @@ func (n *Node) connect(ctx context.Context, addr string) (*session, error) {
 	n.mu.Lock()
 	n.hellos[peer] = append(n.hellos[peer], heard)
 	n.mu.Unlock()
+	defer n.unhear(peer, heard)
 	if err := n.dial(ctx, peer, addr); err != nil {
 		return nil, err
 	}
@@ -311,13 +324,27 @@ func (n *Node) connect(ctx context.Context, addr string) (*session, error) {
 	}
 }
 
-func incompatible(err error) error {
-	code := channel.CodePeerUnreachable
-	var said *wire.Error
-	if errors.Is(err, wire.ErrNetwork) || errors.Is(err, wire.ErrVersion) || errors.Is(err, wire.ErrFeature) || errors.As(err, &said) {
-		code = channel.CodeIncompatible
+// unhear ends a wait for a greeting.
+func (n *Node) unhear(peer channel.PeerID, heard chan error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.hellos[peer] = slices.DeleteFunc(n.hellos[peer], func(c chan error) bool { return c == heard })
+	if len(n.hellos[peer]) == 0 {
+		delete(n.hellos, peer)
 	}
-	return channel.Faultf(code, "%v", err)
+}
+
+func incompatible(err error) error {
+	var said *wire.Error
+	if errors.As(err, &said) {
+		return channel.Faultf(channel.CodeIncompatible, "%v", err)
+	}
+	for _, cause := range []error{wire.ErrNetwork, wire.ErrVersion, wire.ErrFeature, wire.ErrMalformed} {
+		if errors.Is(err, cause) {
+			return channel.Faultf(channel.CodeIncompatible, "%v", err)
+		}
+	}
+	return channel.Faultf(channel.CodePeerUnreachable, "%v", err)
 }
 
 // dial tries the address, or for a bare id what the store remembers.
