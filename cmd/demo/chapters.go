@@ -139,7 +139,7 @@ func (d *demo) crash(ctx context.Context) error {
 		"nothing saved on the way out). Then he is started again, and alice pays on.", leastInFlight))
 	var hit *impact
 	for attempt := 0; hit == nil || len(hit.flying) < leastInFlight; attempt++ {
-		if attempt == 5 {
+		if attempt == 8 {
 			return fmt.Errorf("only %d payments were on their way when bob was killed", len(hit.flying))
 		}
 		var err error
@@ -175,7 +175,7 @@ type impact struct {
 // killBob pays, kills him in the middle of it, starts him again and learns what became of the payments.
 func (d *demo) killBob(ctx context.Context) (*impact, error) {
 	bob := d.box.Node("bob")
-	run := d.start(ctx, d.first.id, 8*leastInFlight)
+	run := d.start(ctx, d.first.id, 3*leastInFlight)
 	feed, enough := context.WithCancel(ctx)
 	defer enough()
 	fed := make(chan struct{})
@@ -233,7 +233,7 @@ func (d *demo) fates(hit *impact) {
 			fate = had
 		}
 		count[fate]++
-		cells = append(cells, fmt.Sprintf("%s %s %5s", fate, e.id.String()[:8], humanize.Comma(int64(e.amount))))
+		cells = append(cells, fmt.Sprintf("%s %s %4d", fate, e.id.String()[:6], e.amount))
 	}
 	d.say.text(fmt.Sprintf("%d payments had left alice and had no answer when bob died. The fate of each (in msat):", len(hit.flying)))
 	d.say.columns(cells)

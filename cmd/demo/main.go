@@ -49,12 +49,17 @@ type demo struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once
 	tty := isatty.IsTerminal(os.Stdout.Fd())
 	say := newStory(os.Stdout, tty, tty && os.Getenv("NO_COLOR") == "")
-	if err := run(ctx, say); err != nil {
+	err := run(ctx, say)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		fmt.Fprintln(os.Stderr, "\nThe demo was interrupted. Nothing is left of it.")
+		os.Exit(130)
+	default:
 		fmt.Fprintf(os.Stderr, "\nThe demo failed: %v\n", err)
-		stop()
 		os.Exit(1)
 	}
 }
