@@ -11,7 +11,7 @@ import (
 )
 
 // errOtherChain says that wallet and backend have no block in common.
-var errOtherChain = errors.New("the backend's chain has nothing in common with the wallet's; is it the right node?")
+var errOtherChain = errors.New("the backend's chain has nothing in common with the wallet's: is it the right node? (A private chain that was made anew needs a new data directory)")
 
 // align makes the wallet fit to follow a newly reached backend: a new wallet starts at its birthday,
 // and blocks that left the best chain meanwhile are taken back. The wallet's own check looks only at

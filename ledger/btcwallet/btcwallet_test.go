@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/btcsuite/btcd/chainhash/v2"
+	"go.uber.org/goleak"
 
 	"github.com/runnel/runnel/channel"
 	"github.com/runnel/runnel/ledger"
@@ -278,7 +279,7 @@ func TestRebuiltFromSeed(t *testing.T) {
 	confirmed(t, first, want)
 
 	for name, birthday := range map[string]btcwallet.Birthday{
-		"unknown": {}, "time": {Time: time.Now()}, "height": {Time: time.Now(), Height: 302},
+		"unknown": {}, "height": {Time: time.Now(), Height: 302},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := config(t, btcd(sim))
@@ -291,6 +292,23 @@ func TestRebuiltFromSeed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Not parallel: it counts the goroutines of the whole process.
+func TestCloseLeavesNothingBehind(t *testing.T) {
+	sim := simnettest.Start(t)
+	before := goleak.IgnoreCurrent()
+	node := open(t, config(t, btcd(sim)))
+	synced(t, node)
+	ok(t, node.Close())
+	c := config(t, btcd(sim))
+	c.Backend.Btcd.Host = "127.0.0.1:1" // nobody there
+	node = open(t, c)
+	ok(t, node.Close())
+	if _, err := node.Chain.Tip(t.Context()); !errors.Is(err, ledger.ErrUnreachable) {
+		t.Errorf("Tip after Close: %v", err)
+	}
+	goleak.VerifyNone(t, before)
 }
 
 func TestOtherSeedAndSecondOpen(t *testing.T) {

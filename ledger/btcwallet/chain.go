@@ -24,6 +24,7 @@ var _ ledger.Chain = (*Chain)(nil)
 // Chain follows the best chain through a backend. Safe for concurrent use.
 type Chain struct {
 	link  *link
+	mined func(txid chainhash.Hash) bool // whether the wallet saw a transaction in a block
 	close func() error
 }
 

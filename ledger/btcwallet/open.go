@@ -71,6 +71,7 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 	node := &Node{link: l, db: db}
 	node.Chain = &Chain{link: l, close: node.Close}
 	node.Wallet = &Wallet{w: w, link: l, chain: node.Chain, params: params, close: node.Close}
+	node.Chain.mined = node.Wallet.mined
 	l.prepare = func(cl *client) error { return align(cl, w, c.Birthday) }
 	l.reorged = func(cl *client) error { return takeBack(cl, w) }
 	l.synced = func() { os.Remove(recoveryFile(c.Dir)) }

@@ -12,6 +12,9 @@ import (
 	"github.com/runnel/runnel/ledger"
 )
 
+// Publish hands a transaction to the node. A node without a transaction index can't tell a transaction
+// that was mined and whose outputs are all spent from a conflicting one, unless the wallet knows it:
+// then the answer is ledger.ErrConflict.
 func (c *Chain) Publish(ctx context.Context, tx ledger.Tx) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -20,7 +23,11 @@ func (c *Chain) Publish(ctx context.Context, tx ledger.Tx) error {
 	if err != nil {
 		return err
 	}
-	return publish(ctx, c.link, msg)
+	err = publish(ctx, c.link, msg)
+	if errors.Is(err, ledger.ErrConflict) && c.mined(msg.TxHash()) {
+		return nil
+	}
+	return err
 }
 
 func publish(ctx context.Context, l *link, tx *wire.MsgTx) error {

@@ -155,6 +155,12 @@ func (w *Wallet) details(txid chainhash.Hash) (d *wtxmgr.TxDetails, err error) {
 	return d, err
 }
 
+// mined reports whether the wallet knows a transaction to be in a block.
+func (w *Wallet) mined(txid chainhash.Hash) bool {
+	d, err := w.details(txid)
+	return err == nil && d != nil && d.Block.Height >= 0
+}
+
 func (w *Wallet) Record(ctx context.Context, tx ledger.Tx, label string) error {
 	if err := ctx.Err(); err != nil {
 		return err

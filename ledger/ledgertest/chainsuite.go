@@ -146,6 +146,15 @@ func chainPublishKnown(s *suite) {
 		s.ok(s.Chain.TestAccept(s.ctx, tx))
 	}
 	s.ok(s.Wallet.Record(s.ctx, tx, ""))
+
+	// Mined, and all its outputs spent since.
+	all, err := s.Wallet.SendAll(s.ctx, s.address(), 2000)
+	s.ok(err)
+	s.mine(1)
+	_, err = s.Wallet.SendAll(s.ctx, foreign(1), 2000)
+	s.ok(err)
+	s.mine(1)
+	s.ok(s.Chain.Publish(s.ctx, all))
 }
 
 func chainRejected(s *suite) {

@@ -17,7 +17,7 @@ import (
 
 // Options of Start.
 type Options struct {
-	// Dir holds everything that the node writes. It must exist. A directory that served a node before
+	// Dir holds everything that the node writes; it is made when it is missing. A directory that served a node before
 	// is taken up again with its chain, ports and credentials.
 	Dir string
 	// BtcdPath is the btcd binary; empty looks beside the own executable, then in PATH.
@@ -65,6 +65,9 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	}
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
+		return nil, fmt.Errorf("simnet: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("simnet: %w", err)
 	}
 	st, known, err := loadOrMakeState(dir)

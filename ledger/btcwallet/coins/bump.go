@@ -31,6 +31,9 @@ type Waiting struct {
 // Any other transaction, a channel's funding above all, must keep its id: others rely on it. So a child
 // pays for it. script is a fresh one of the wallet.
 func Bump(w Waiting, available []Coin, script []byte, rate ledger.FeeRate) (plan Plan, replaced bool, err error) {
+	if err := sane(rate); err != nil {
+		return Plan{}, false, err
+	}
 	ours := len(w.Inputs) == len(w.Tx.TxIn)
 	if ours && (w.Label == LabelSend || w.Label == LabelSendAll || w.Label == LabelChild) {
 		old, err := w.replaceable()

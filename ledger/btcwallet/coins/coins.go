@@ -27,6 +27,8 @@ const (
 	IncrementalRate = ledger.FeeRate(1000)
 	// MaxInputs keeps a transaction below the 100,000 vB that nodes relay (58 vB each).
 	MaxInputs = 1500
+	// MaxRate stops a typing error, and sums from overflowing: nobody ever paid 10,000 sat/vB.
+	MaxRate = ledger.FeeRate(10_000_000)
 	// txVersion is what carries a relative lock; nodes relay up to this one everywhere.
 	txVersion = 2
 )
@@ -59,11 +61,24 @@ func VSize(inputs int, outputs []*wire.TxOut) int {
 
 // Fund spends as few coins as will do on outputs, which keep their order; change, if any, comes last.
 func Fund(available []Coin, outputs []*wire.TxOut, rate ledger.FeeRate, change []byte) (Plan, error) {
+	if err := sane(rate); err != nil {
+		return Plan{}, err
+	}
 	return gather(nil, available, outputs, rate, 0, change)
 }
 
-// Sweep spends all coins to one output without change.
+func sane(rate ledger.FeeRate) error {
+	if rate == 0 || rate > MaxRate {
+		return fmt.Errorf("%w: a fee rate of %s; use one from 1 to %d sat/vB", ledger.ErrUneconomic, text(rate), MaxRate/1000)
+	}
+	return nil
+}
+
+// Sweep spends all coins (the largest MaxInputs of them) to one output without change.
 func Sweep(available []Coin, script []byte, rate ledger.FeeRate) (Plan, error) {
+	if err := sane(rate); err != nil {
+		return Plan{}, err
+	}
 	spent := slices.Clone(available)
 	slices.SortFunc(spent, larger)
 	spent = spent[:min(len(spent), MaxInputs)]

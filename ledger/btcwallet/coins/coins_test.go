@@ -217,3 +217,19 @@ func TestBumpReplacesOnlyOwnPayments(t *testing.T) {
 		t.Errorf("nothing to hold on to: %v", err)
 	}
 }
+
+func TestAbsurdRates(t *testing.T) {
+	have := []Coin{coin(1, 50_000)}
+	w := Waiting{Tx: wire.NewMsgTx(2), Size: 100, Own: have}
+	for _, rate := range []ledger.FeeRate{0, MaxRate + 1, 1 << 60, 1<<64 - 1} {
+		if _, err := Fund(have, outs(1_000), rate, script); !errors.Is(err, ledger.ErrUneconomic) {
+			t.Errorf("Fund at %d: %v", rate, err)
+		}
+		if _, err := Sweep(have, script, rate); !errors.Is(err, ledger.ErrUneconomic) {
+			t.Errorf("Sweep at %d: %v", rate, err)
+		}
+		if _, _, err := Bump(w, nil, script, rate); !errors.Is(err, ledger.ErrUneconomic) {
+			t.Errorf("Bump at %d: %v", rate, err)
+		}
+	}
+}
