@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,17 +40,19 @@ import (
 //	balances FILE            what every running daemon says about its money, for a cmp later on
 func TestScripts(t *testing.T) {
 	bin := binaries(t)
+	cmds := map[string]func(*testscript.TestScript, bool, []string){
+		"sandbox": scriptSandbox, "daemon": scriptDaemon, "fund": scriptFund, "open": scriptOpen, "mine": scriptMine,
+		"crash": onNode(func(n *sandbox.Node) error { n.Kill(); return nil }),
+		"halt":  onNode((*sandbox.Node).Stop), "restart": onNode(func(n *sandbox.Node) error { return n.Restart(context.Background()) }),
+		"btcd": scriptBtcd, "exitcode": scriptExitCode, "until": scriptUntil, "balances": scriptBalances,
+	}
+	maps.Copy(cmds, badInput())
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               func(env *testscript.Env) error { return setUp(env, bin) },
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"sandbox": scriptSandbox, "daemon": scriptDaemon, "fund": scriptFund, "open": scriptOpen, "mine": scriptMine,
-			"crash": onNode(func(n *sandbox.Node) error { n.Kill(); return nil }),
-			"halt":  onNode((*sandbox.Node).Stop), "restart": onNode(func(n *sandbox.Node) error { return n.Restart(context.Background()) }),
-			"btcd": scriptBtcd, "exitcode": scriptExitCode, "until": scriptUntil, "balances": scriptBalances,
-		},
+		Cmds:                cmds,
 	})
 }
 
