@@ -125,7 +125,7 @@ func (n *Node) reach(err error) {
 	case err == nil && before != nil:
 		n.log.Info("the chain backend answers again")
 		if tip, ok := n.chain.tip(); ok { // the estimated height ends
-			n.tellHeight(tip.Height)
+			n.tellHeight(channel.Height{Tip: tip.Height})
 		}
 	}
 	if err != nil {
@@ -145,12 +145,12 @@ func (n *Node) blind() {
 	if elapsed < blockTime/2 {
 		return
 	}
-	n.tellHeight(policy.BlindHeight(tip.Height, elapsed))
+	n.tellHeight(channel.Height{Tip: policy.BlindHeight(tip.Height, elapsed), Blind: true})
 }
 
-func (n *Node) tellHeight(tip uint32) {
+func (n *Node) tellHeight(h channel.Height) {
 	for _, d := range n.live() {
-		d.post(channel.Height{Tip: tip})
+		d.post(h)
 	}
 }
 
@@ -246,7 +246,7 @@ func (n *Node) connectBlock(ctx context.Context, b ledger.Block) error {
 		}
 	}
 	n.addBlock(b)
-	n.tellHeight(b.Height)
+	n.tellHeight(channel.Height{Tip: b.Height})
 	return nil
 }
 
@@ -295,8 +295,8 @@ func (n *Node) spent(ctx context.Context, at watched, o channel.Outpoint, b ledg
 		return nil // a doubled deposit went back
 	}
 	spend, err := n.deps.Scheme.ParseSpend(lane, m.Raw)
-	if err != nil {
-		return err
+	if err != nil { // only both sides together can make such a spend; it must not stop the scan
+		n.log.Error("a lane was spent in a way that is not known", "channel", at.d.id, "txid", channel.TxIDString(m.TxID), "err", err)
 	}
 	kinds := map[ledger.SpendKind]channel.SpendKind{ledger.SpendUnknown: channel.SpentTogether, ledger.SpendSettle: channel.SpentSettled,
 		ledger.SpendRefund: channel.SpentRefunded}

@@ -26,9 +26,10 @@ type exits struct {
 	fundRate ledger.FeeRate
 	fundErr  error
 	rate     ledger.FeeRate // that the owner asked for
-	to       []byte
-	building [2]bool // a settlement (0) or refund (1) is being built
-	failure  string  // why the last one could not be built
+	to       []byte         // where the owner wants it
+	own      []byte         // a script of the own wallet, the same for every attempt
+	building [2]bool        // a settlement (0) or refund (1) is being built
+	failure  string         // why the last one could not be built
 }
 
 func (d *driver) askPayout() {
@@ -285,31 +286,45 @@ func (d *driver) buildExit(side int, st channel.State, ex exits, build func(chan
 		last = st.OutFunding.Exit
 	}
 	rate := d.n.rate(uint64(ex.rate))
-	if last != nil && d.exitStands(side, st, last) {
+	stands := last != nil && d.exitStands(side, st, last)
+	if stands {
 		if st.Tip < last.Height+patience {
 			d.n.publish(d, *last)
 			return nil
 		}
 		rate = max(rate, ledger.FeeRate(last.Rate+last.Rate/4+1000)) // a replacement never pays less
 	}
-	script := ex.to
-	if script == nil {
-		var err error
-		if script, err = d.n.payout(d.n.ctx, ""); err != nil {
-			d.n.log.Error("no address to settle to; trying again with the next block", "channel", d.id, "err", err)
-			return err
-		}
+	script, err := d.exitScript(ex)
+	if err != nil {
+		d.n.log.Error("no address to settle to; trying again with the next block", "channel", d.id, "err", err)
+		return err
 	}
 	tx, err := build(st, script, rate)
 	if err != nil {
 		d.n.log.Warn("a settlement or refund could not be built; trying again with the next block", "channel", d.id, "err", err)
-		if errors.Is(err, ledger.ErrUneconomic) && last != nil {
+		if stands {
 			d.n.publish(d, *last)
 		}
 		return err
 	}
 	d.post(channel.ExitBuilt{Out: side == 1, Tx: d.n.ownTx(tx, rate)})
 	return nil
+}
+
+// exitScript is where an exit pays to. A fresh address for each block in which an exit is tried would lead
+// the wallet beyond what it looks through when it is restored from its seed.
+func (d *driver) exitScript(ex exits) ([]byte, error) {
+	if ex.to != nil {
+		return ex.to, nil
+	}
+	if ex.own != nil {
+		return ex.own, nil
+	}
+	script, err := d.n.payout(d.n.ctx, "")
+	if err == nil {
+		d.post(inspect{func(d *driver) { d.exits.own = script }})
+	}
+	return script, err
 }
 
 // exitStands reports whether the last exit still spends what is to be spent: a refund of the funding is

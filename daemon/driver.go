@@ -56,6 +56,7 @@ type outbox struct {
 	cold      bool // everything changes
 	budget    bool
 	frames    bool // holds frames of ours
+	size      int  // of the frames in it, in bytes
 	entries   []entry
 	sends     []channel.Message
 	publish   []channel.OwnTx
@@ -150,16 +151,36 @@ func (d *driver) run() {
 			acted = acted || !looking
 			d.handle(box, m)
 		}
-		d.w.gather = d.w.coalesce && d.framesInFlight()
-		for effects := d.w.Idle(); len(effects) > 0; effects = d.w.Idle() {
-			d.perform(box, effects)
+		for more := true; more; {
+			more = d.gather(box)
+			d.flush(box)
+			box = &outbox{}
 		}
-		d.flush(box)
 		if acted {
 			d.wake()
 		}
 	}
 }
+
+// gather adds what waits until the box is as large as one write should be. It reports whether more waits.
+func (d *driver) gather(box *outbox) (more bool) {
+	for len(box.batch.Ops) < boxOps && box.size < boxBytes {
+		d.w.gather = d.w.coalesce && (box.frames || d.framesInFlight())
+		effects := d.w.Idle()
+		if len(effects) == 0 {
+			return false
+		}
+		d.perform(box, effects)
+	}
+	return true
+}
+
+// A box that has reached one of these takes no more, so that with one more frame of each direction on
+// top it still fits a transaction of the store (store.Limits).
+const (
+	boxOps   = 1024
+	boxBytes = 128 << 10
+)
 
 // framesInFlight reports whether a commit with an own frame is on its way. While it is, payments gather:
 // one signature and one write for all of them, and no timer, for a lone payment finds nothing in flight.
@@ -191,6 +212,9 @@ func (d *driver) handle(box *outbox, m any) {
 		}
 	case inspect:
 		m.fn(d)
+	case channel.Connected, channel.Disconnected:
+		d.close.session = nil // its nonces belong to one connection: the next one begins a new attempt
+		d.turn(box, m)
 	case applied:
 		d.turn(box, m.event)
 		box.after = append(box.after, m.done)

@@ -164,6 +164,7 @@ func (d *driver) saveFrame(box *outbox, e channel.SaveFrame) {
 		return
 	}
 	lane := keyOf(e.Frame.Lane)
+	box.size += len(b)
 	box.batch.Put(seqKey(prefixFrame, lane, e.Frame.FirstSeq), b)
 	if !e.Out {
 		d.recent[e.Frame.FirstSeq] = r

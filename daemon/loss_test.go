@@ -34,9 +34,12 @@ func (b *burst) request(i int) channel.PayRequest {
 func (m *member) burst(id channel.ID, salt byte, n int, amount channel.Msat) *burst {
 	b := &burst{m: m, target: id.String(), n: n, amount: amount, salt: salt, fates: map[int]error{}}
 	for i := range n {
-		m.PayAsync(b.request(i), func(_ channel.PayResult, err error) {
+		m.PayAsync(b.request(i), func(r channel.PayResult, err error) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
+			if err == nil && r.Status != channel.PayAcknowledged {
+				err = fmt.Errorf("%s: %s", r.Status, r.Reason)
+			}
 			b.fates[i] = err
 		})
 	}

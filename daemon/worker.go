@@ -89,12 +89,12 @@ func (w *worker) Turn(event any) []any {
 	return out
 }
 
-// Idle offers what waits to the channel. The driver calls it when it has no more events at hand, so that
-// all that gathered travels together.
+// Idle offers a portion of what waits to the channel: at most a frame's worth of payments each way. The
+// driver calls it when it has no more events at hand, so that all that gathered travels together.
 func (w *worker) Idle() []any {
 	var out []any
-	for len(w.frames) > 0 && !w.checking {
-		out = append(out, w.check()...)
+	for len(w.frames) > 0 && !w.checking && len(out) == 0 {
+		out = w.check()
 	}
 	if w.gather {
 		return out
@@ -140,10 +140,14 @@ func blame(e channel.Input, err error) any {
 
 // check hands waiting frames over: all of them, or one at a time where each signature is to be verified.
 func (w *worker) check() []any {
-	frames := w.frames
-	w.frames = nil
-	if !w.coalesce && len(frames) > 1 {
-		frames, w.frames = frames[:1], frames[1:]
+	n, payments := 1, len(w.frames[0].Payments)
+	for w.coalesce && n < len(w.frames) && payments < channel.MaxFramePayments {
+		payments += len(w.frames[n].Payments)
+		n++
+	}
+	frames := w.frames[:n:n]
+	if w.frames = w.frames[n:]; len(w.frames) == 0 {
+		w.frames = nil
 	}
 	return w.step(channel.FramesReceived{Frames: frames})
 }
@@ -173,7 +177,7 @@ func (w *worker) pump() (out []any) {
 			out = append(out, w.reject(err))
 			continue
 		}
-		out = append(out, w.paid(next, effects, len(payments))...)
+		return append(out, w.paid(next, effects, len(payments))...)
 	}
 	return out
 }
