@@ -190,7 +190,7 @@ type flood struct {
 
 	mu       sync.Mutex
 	payments []*flooded
-	answers  int
+	back     int // with an answer of any kind
 }
 
 // flooded is one payment, with its answer if it got a good one.
@@ -225,15 +225,22 @@ func (f *flood) feed(stream *client.Stream, target, ref string) {
 func (f *flood) answered(p *flooded, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.answers++
+	f.back++
 	p.known = err == nil
 	<-f.slots
 }
 
-func (f *flood) count() (answers, flying int) {
+// count returns how many were sent, how many came back in any way, and of the first ones how many have no
+// good answer.
+func (f *flood) count(first int) (sent, back, unknown int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.answers, len(f.payments) - f.answers
+	for _, p := range f.payments[:min(first, len(f.payments))] {
+		if !p.known {
+			unknown++
+		}
+	}
+	return len(f.payments), f.back, unknown
 }
 
 // killDuring pays, kills one of the two while at least 32 payments have no answer, brings it back, asks
@@ -244,12 +251,14 @@ func (w *world) killDuring(id, victim, ref string) (sum channel.Msat) {
 	api, f := w.Node("alice").API, newFlood()
 	stream := api.Stream(w.ctx)
 	go f.feed(stream, id, ref)
+	var sent int
 	w.until("payments are under way", func() bool {
-		answers, flying := f.count()
-		return answers > 300 && flying >= leastFlying
+		var back int
+		sent, back, _ = f.count(0)
+		return back > 300 && sent-back >= leastFlying
 	})
 	w.Node(victim).Kill()
-	_, flying := f.count()
+	_, _, flying := f.count(sent)
 	close(f.quit)
 	w.check(w.Node(victim).Restart(w.ctx))
 	<-f.fed
