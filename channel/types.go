@@ -172,13 +172,6 @@ type Accept struct {
 	Window        uint32
 }
 
-// AcceptAck tells the acceptor how many confirmations the opener asks of the acceptor's lane, and
-// that the opener has made the terms durable.
-type AcceptAck struct {
-	Channel       ID
-	Confirmations uint32
-}
-
 // Refuse answers a request that names a channel (or an Open by its future channel id).
 type Refuse struct {
 	Channel ID
@@ -249,7 +242,6 @@ type Message interface{ message() }
 
 func (*Open) message()       {}
 func (*Accept) message()     {}
-func (*AcceptAck) message()  {}
 func (*Refuse) message()     {}
 func (*Funded) message()     {}
 func (*Ready) message()      {}

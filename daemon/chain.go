@@ -407,13 +407,13 @@ func (n *Node) publish(d *driver, tx channel.OwnTx) {
 		ctx, cancel := context.WithTimeout(n.ctx, time.Minute)
 		defer cancel()
 		out := ledger.Tx{ID: tx.TxID, Raw: tx.Raw, Fee: tx.Fee}
+		// The wallet hears of it first: what it spends must not be spent again even if the chain can't be reached.
+		if err := n.deps.Wallet.Record(ctx, out, "channel "+d.id.String()[:8]); err != nil {
+			n.log.Debug("the wallet did not take note of a transaction", "txid", channel.TxIDString(tx.TxID), "err", err)
+		}
 		if err := n.deps.Chain.Publish(ctx, out); err != nil {
 			n.log.Warn("a transaction was not taken; it is published again with the next block", "channel", d.id,
 				"txid", channel.TxIDString(tx.TxID), "err", err)
-			return
-		}
-		if err := n.deps.Wallet.Record(ctx, out, "channel "+d.id.String()[:8]); err != nil {
-			n.log.Debug("the wallet did not take note of a transaction", "txid", channel.TxIDString(tx.TxID), "err", err)
 		}
 	})
 }

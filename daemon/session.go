@@ -504,3 +504,17 @@ func (n *Node) Peers(context.Context) ([]channel.PeerInfo, error) {
 	sortBy(list, func(a, b channel.PeerInfo) bool { return strings.Compare(string(a.PeerID), string(b.PeerID)) < 0 })
 	return list, nil
 }
+
+// protect asks the transport to keep room for a peer that we share a channel with, however many
+// strangers are there. A transport that has no such notion is not asked.
+func (n *Node) protect(peer channel.PeerID, on bool) {
+	t, ok := n.deps.Transport.(interface {
+		Protect(peer channel.PeerID, on bool) error
+	})
+	if !ok {
+		return
+	}
+	if err := t.Protect(peer, on); err != nil {
+		n.log.Warn("no room is kept for a peer", "peer", peer, "err", err)
+	}
+}

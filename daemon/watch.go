@@ -28,7 +28,9 @@ func newWatchlist() watchlist {
 func (w *watchlist) add(scheme ledger.Scheme, d *driver, st *channel.State) {
 	if !w.channels[d] {
 		w.channels[d] = true
-		w.live[d.peer]++
+		if w.live[d.peer]++; w.live[d.peer] == 1 {
+			d.n.protect(d.peer, true)
+		}
 	}
 	for _, l := range []struct {
 		terms   channel.LaneTerms
@@ -64,6 +66,7 @@ func (w *watchlist) remove(d *driver) {
 	delete(w.channels, d)
 	if w.live[d.peer]--; w.live[d.peer] == 0 {
 		delete(w.live, d.peer)
+		d.n.protect(d.peer, false)
 	}
 	for k, v := range w.scripts {
 		if v.d == d {

@@ -19,7 +19,7 @@ func Decode(b []byte) (Message, error) {
 	}
 	r := newReader("envelope", b)
 	num := r.num
-	if num < numHello || num > numCloseDone {
+	if num < numHello || num > numCloseDone || num == numReserved {
 		r.fail("unknown message")
 	}
 	body := r.bytes(num, "message")
@@ -58,8 +58,6 @@ func decodeBody(num protowire.Number, b []byte) (Message, error) {
 		return result(decodeOpen(b))
 	case numAccept:
 		return result(decodeAccept(b))
-	case numAcceptAck:
-		return result(decodeAcceptAck(b))
 	case numRefuse:
 		return result(decodeRefuse(b))
 	case numFunded:
@@ -145,14 +143,6 @@ func decodeAccept(b []byte) (*channel.Accept, error) {
 	m.Confirmations = r.uint32(6, "confirmations")
 	m.MaxUnacked = channel.Msat(r.uint64(7, "max_unacked_msat"))
 	m.Window = r.uint32(8, "window")
-	return m, r.end()
-}
-
-func decodeAcceptAck(b []byte) (*channel.AcceptAck, error) {
-	m := new(channel.AcceptAck)
-	r := newReader("accept_ack", b)
-	r.fixed(1, "channel", m.Channel[:])
-	m.Confirmations = r.uint32(2, "confirmations")
 	return m, r.end()
 }
 

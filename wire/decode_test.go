@@ -156,8 +156,6 @@ func TestRules(t *testing.T) {
 		{"index too large", numFunded, []field{{1, b32}, {2, []field{{1, b32}, {2, uint64(1 << 32)}}}}, "too large"},
 		{"good ready", numReady, []field{{1, b32}}, ""},
 		{"ready empty", numReady, nil, "lane is missing"},
-		{"good accept_ack", numAcceptAck, []field{{1, b32}, {2, 6}}, ""},
-		{"accept_ack short", numAcceptAck, []field{{1, b16}}, "channel has 16 bytes"},
 
 		{"good resync", numResync, resync, ""},
 		{"unknown phase", numResync, with(resync, 2, 8), "phase 8"},

@@ -18,7 +18,7 @@ const (
 	numError
 	numOpen
 	numAccept
-	numAcceptAck
+	numReserved // not a message; never to be one again
 	numRefuse
 	numFunded
 	numReady
@@ -80,9 +80,6 @@ func cold(m Message) (protowire.Number, []byte, error) {
 		return numOpen, encodeOpen(m), nil
 	case *channel.Accept:
 		return numAccept, encodeAccept(m), nil
-	case *channel.AcceptAck:
-		b := putBytes(nil, 1, m.Channel[:])
-		return numAcceptAck, putUint(b, 2, uint64(m.Confirmations)), nil
 	case *channel.Refuse:
 		b := putBytes(nil, 1, m.Channel[:])
 		b = putString(b, 2, m.Code)

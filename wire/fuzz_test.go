@@ -13,7 +13,6 @@ func FuzzHello(f *testing.F)      { fuzzMessage(f, numHello, "hello") }
 func FuzzError(f *testing.F)      { fuzzMessage(f, numError, "error") }
 func FuzzOpen(f *testing.F)       { fuzzMessage(f, numOpen, "open") }
 func FuzzAccept(f *testing.F)     { fuzzMessage(f, numAccept, "accept") }
-func FuzzAcceptAck(f *testing.F)  { fuzzMessage(f, numAcceptAck, "accept_ack") }
 func FuzzRefuse(f *testing.F)     { fuzzMessage(f, numRefuse, "refuse") }
 func FuzzFunded(f *testing.F)     { fuzzMessage(f, numFunded, "funded") }
 func FuzzReady(f *testing.F)      { fuzzMessage(f, numReady, "ready") }

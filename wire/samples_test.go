@@ -56,7 +56,6 @@ func samples() []sample {
 		{"accept", "accept", &channel.Accept{Channel: id, Payee: fill[channel.Key](2), Payer: fill[channel.Key](3), Refund: fill[channel.Key](4),
 			PeerDeposit: 200_000, Confirmations: 3, MaxUnacked: 1, Window: 4096}},
 		{"accept_one_lane", "accept", &channel.Accept{Channel: id, Payee: fill[channel.Key](2), Window: 1}},
-		{"accept_ack", "accept_ack", &channel.AcceptAck{Channel: id, Confirmations: 3}},
 		{"refuse", "refuse", &channel.Refuse{Channel: id, Code: channel.DenyPolicy, Text: "deposit below 20,000 sat – größer bitte"}},
 		{"funded", "funded", &channel.Funded{Lane: lane, Funding: funding}},
 		{"ready", "ready", &channel.Ready{Lane: lane}},

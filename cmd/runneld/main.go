@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/libp2p/go-libp2p/gologshim"
+
 	"github.com/runnel/runnel/api"
 	"github.com/runnel/runnel/daemon"
 )
@@ -43,6 +45,7 @@ func run(ctx context.Context, s *Settings) (err error) {
 	level := new(slog.LevelVar)
 	level.Set(s.Config.LogLevel)
 	log := newLog(os.Stderr, s.Config.LogFormat, level)
+	gologshim.SetDefaultHandler(log.Handler()) // libp2p's own messages
 	for _, w := range s.Warnings {
 		log.Warn(w)
 	}

@@ -28,6 +28,7 @@ type seed struct {
 	bytes    []byte // 64, BIP 39 without a passphrase
 	birthday time.Time
 	height   uint32
+	fresh    bool // made in this very start: the chain can hold nothing of it
 }
 
 func (seed) String() string { return "(seed)" }
@@ -83,6 +84,8 @@ func makeSeed(path, network string, log *slog.Logger) (seed, error) {
 	if err := writeFile(path, append(b, '\n')); err != nil {
 		return seed{}, err
 	}
+	s, err := f.open(path)
+	s.fresh = true
 	log.Warn("a new seed was made and lies unsealed in the data directory: "+network+" coins have no value, do not do this elsewhere", "file", path)
-	return f.open(path)
+	return s, err
 }

@@ -41,7 +41,6 @@ type Envelope struct {
 	//	*Envelope_Error
 	//	*Envelope_Open
 	//	*Envelope_Accept
-	//	*Envelope_AcceptAck
 	//	*Envelope_Refuse
 	//	*Envelope_Funded
 	//	*Envelope_Ready
@@ -125,15 +124,6 @@ func (x *Envelope) GetAccept() *Accept {
 	if x != nil {
 		if x, ok := x.Message.(*Envelope_Accept); ok {
 			return x.Accept
-		}
-	}
-	return nil
-}
-
-func (x *Envelope) GetAcceptAck() *AcceptAck {
-	if x != nil {
-		if x, ok := x.Message.(*Envelope_AcceptAck); ok {
-			return x.AcceptAck
 		}
 	}
 	return nil
@@ -249,10 +239,6 @@ type Envelope_Accept struct {
 	Accept *Accept `protobuf:"bytes,4,opt,name=accept,proto3,oneof"`
 }
 
-type Envelope_AcceptAck struct {
-	AcceptAck *AcceptAck `protobuf:"bytes,5,opt,name=accept_ack,json=acceptAck,proto3,oneof"`
-}
-
 type Envelope_Refuse struct {
 	Refuse *Refuse `protobuf:"bytes,6,opt,name=refuse,proto3,oneof"`
 }
@@ -300,8 +286,6 @@ func (*Envelope_Error) isEnvelope_Message() {}
 func (*Envelope_Open) isEnvelope_Message() {}
 
 func (*Envelope_Accept) isEnvelope_Message() {}
-
-func (*Envelope_AcceptAck) isEnvelope_Message() {}
 
 func (*Envelope_Refuse) isEnvelope_Message() {}
 
@@ -679,59 +663,6 @@ func (x *Accept) GetWindow() uint32 {
 	return 0
 }
 
-// AcceptAck: the opener made the terms durable.
-type AcceptAck struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Channel       []byte                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
-	Confirmations uint32                 `protobuf:"varint,2,opt,name=confirmations,proto3" json:"confirmations,omitempty"` // asked of the acceptor's lane
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *AcceptAck) Reset() {
-	*x = AcceptAck{}
-	mi := &file_wire_wirepb_wire_proto_msgTypes[5]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *AcceptAck) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*AcceptAck) ProtoMessage() {}
-
-func (x *AcceptAck) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_wirepb_wire_proto_msgTypes[5]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use AcceptAck.ProtoReflect.Descriptor instead.
-func (*AcceptAck) Descriptor() ([]byte, []int) {
-	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{5}
-}
-
-func (x *AcceptAck) GetChannel() []byte {
-	if x != nil {
-		return x.Channel
-	}
-	return nil
-}
-
-func (x *AcceptAck) GetConfirmations() uint32 {
-	if x != nil {
-		return x.Confirmations
-	}
-	return 0
-}
-
 // Refuse answers a request about a channel.
 type Refuse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -744,7 +675,7 @@ type Refuse struct {
 
 func (x *Refuse) Reset() {
 	*x = Refuse{}
-	mi := &file_wire_wirepb_wire_proto_msgTypes[6]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -756,7 +687,7 @@ func (x *Refuse) String() string {
 func (*Refuse) ProtoMessage() {}
 
 func (x *Refuse) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_wirepb_wire_proto_msgTypes[6]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -769,7 +700,7 @@ func (x *Refuse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refuse.ProtoReflect.Descriptor instead.
 func (*Refuse) Descriptor() ([]byte, []int) {
-	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{6}
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Refuse) GetChannel() []byte {
@@ -804,7 +735,7 @@ type Outpoint struct {
 
 func (x *Outpoint) Reset() {
 	*x = Outpoint{}
-	mi := &file_wire_wirepb_wire_proto_msgTypes[7]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -816,7 +747,7 @@ func (x *Outpoint) String() string {
 func (*Outpoint) ProtoMessage() {}
 
 func (x *Outpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_wirepb_wire_proto_msgTypes[7]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -829,7 +760,7 @@ func (x *Outpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outpoint.ProtoReflect.Descriptor instead.
 func (*Outpoint) Descriptor() ([]byte, []int) {
-	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{7}
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Outpoint) GetTxid() []byte {
@@ -857,7 +788,7 @@ type Funded struct {
 
 func (x *Funded) Reset() {
 	*x = Funded{}
-	mi := &file_wire_wirepb_wire_proto_msgTypes[8]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -869,7 +800,7 @@ func (x *Funded) String() string {
 func (*Funded) ProtoMessage() {}
 
 func (x *Funded) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_wirepb_wire_proto_msgTypes[8]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -882,7 +813,7 @@ func (x *Funded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Funded.ProtoReflect.Descriptor instead.
 func (*Funded) Descriptor() ([]byte, []int) {
-	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{8}
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Funded) GetLane() []byte {
@@ -909,7 +840,7 @@ type Ready struct {
 
 func (x *Ready) Reset() {
 	*x = Ready{}
-	mi := &file_wire_wirepb_wire_proto_msgTypes[9]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +852,7 @@ func (x *Ready) String() string {
 func (*Ready) ProtoMessage() {}
 
 func (x *Ready) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_wirepb_wire_proto_msgTypes[9]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +865,7 @@ func (x *Ready) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ready.ProtoReflect.Descriptor instead.
 func (*Ready) Descriptor() ([]byte, []int) {
-	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{9}
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Ready) GetLane() []byte {
@@ -956,7 +887,7 @@ type Payment struct {
 
 func (x *Payment) Reset() {
 	*x = Payment{}
-	mi := &file_wire_wirepb_wire_proto_msgTypes[10]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -968,7 +899,7 @@ func (x *Payment) String() string {
 func (*Payment) ProtoMessage() {}
 
 func (x *Payment) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_wirepb_wire_proto_msgTypes[10]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -981,7 +912,7 @@ func (x *Payment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Payment.ProtoReflect.Descriptor instead.
 func (*Payment) Descriptor() ([]byte, []int) {
-	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{10}
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Payment) GetId() []byte {
@@ -1019,7 +950,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_wire_wirepb_wire_proto_msgTypes[11]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1031,7 +962,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_wirepb_wire_proto_msgTypes[11]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1044,7 +975,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{11}
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Frame) GetLane() []byte {
@@ -1093,7 +1024,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_wire_wirepb_wire_proto_msgTypes[12]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1105,7 +1036,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_wirepb_wire_proto_msgTypes[12]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1118,7 +1049,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Refusal) GetSeq() uint64 {
@@ -1150,7 +1081,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_wire_wirepb_wire_proto_msgTypes[13]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +1093,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_wirepb_wire_proto_msgTypes[13]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,7 +1106,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Ack) GetLane() []byte {
@@ -1234,7 +1165,7 @@ type LaneReport struct {
 
 func (x *LaneReport) Reset() {
 	*x = LaneReport{}
-	mi := &file_wire_wirepb_wire_proto_msgTypes[14]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +1177,7 @@ func (x *LaneReport) String() string {
 func (*LaneReport) ProtoMessage() {}
 
 func (x *LaneReport) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_wirepb_wire_proto_msgTypes[14]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +1190,7 @@ func (x *LaneReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneReport.ProtoReflect.Descriptor instead.
 func (*LaneReport) Descriptor() ([]byte, []int) {
-	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *LaneReport) GetNextSeq() uint64 {
@@ -1312,7 +1243,7 @@ type Resync struct {
 
 func (x *Resync) Reset() {
 	*x = Resync{}
-	mi := &file_wire_wirepb_wire_proto_msgTypes[15]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1255,7 @@ func (x *Resync) String() string {
 func (*Resync) ProtoMessage() {}
 
 func (x *Resync) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_wirepb_wire_proto_msgTypes[15]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1268,7 @@ func (x *Resync) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resync.ProtoReflect.Descriptor instead.
 func (*Resync) Descriptor() ([]byte, []int) {
-	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Resync) GetChannel() []byte {
@@ -1394,7 +1325,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_wire_wirepb_wire_proto_msgTypes[16]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1406,7 +1337,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_wirepb_wire_proto_msgTypes[16]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1419,7 +1350,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Stop) GetChannel() []byte {
@@ -1456,7 +1387,7 @@ type CloseOffer struct {
 
 func (x *CloseOffer) Reset() {
 	*x = CloseOffer{}
-	mi := &file_wire_wirepb_wire_proto_msgTypes[17]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1468,7 +1399,7 @@ func (x *CloseOffer) String() string {
 func (*CloseOffer) ProtoMessage() {}
 
 func (x *CloseOffer) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_wirepb_wire_proto_msgTypes[17]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1481,7 +1412,7 @@ func (x *CloseOffer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseOffer.ProtoReflect.Descriptor instead.
 func (*CloseOffer) Descriptor() ([]byte, []int) {
-	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{17}
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CloseOffer) GetChannel() []byte {
@@ -1525,7 +1456,7 @@ type CloseSign struct {
 
 func (x *CloseSign) Reset() {
 	*x = CloseSign{}
-	mi := &file_wire_wirepb_wire_proto_msgTypes[18]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1537,7 +1468,7 @@ func (x *CloseSign) String() string {
 func (*CloseSign) ProtoMessage() {}
 
 func (x *CloseSign) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_wirepb_wire_proto_msgTypes[18]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1550,7 +1481,7 @@ func (x *CloseSign) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseSign.ProtoReflect.Descriptor instead.
 func (*CloseSign) Descriptor() ([]byte, []int) {
-	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{18}
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CloseSign) GetChannel() []byte {
@@ -1592,7 +1523,7 @@ type CloseDone struct {
 
 func (x *CloseDone) Reset() {
 	*x = CloseDone{}
-	mi := &file_wire_wirepb_wire_proto_msgTypes[19]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1604,7 +1535,7 @@ func (x *CloseDone) String() string {
 func (*CloseDone) ProtoMessage() {}
 
 func (x *CloseDone) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_wirepb_wire_proto_msgTypes[19]
+	mi := &file_wire_wirepb_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1617,7 +1548,7 @@ func (x *CloseDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseDone.ProtoReflect.Descriptor instead.
 func (*CloseDone) Descriptor() ([]byte, []int) {
-	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CloseDone) GetChannel() []byte {
@@ -1638,14 +1569,12 @@ var File_wire_wirepb_wire_proto protoreflect.FileDescriptor
 
 const file_wire_wirepb_wire_proto_rawDesc = "" +
 	"\n" +
-	"\x16wire/wirepb/wire.proto\x12\x0erunnel.wire.v1\"\x8d\x06\n" +
+	"\x16wire/wirepb/wire.proto\x12\x0erunnel.wire.v1\"\xd7\x05\n" +
 	"\bEnvelope\x12-\n" +
 	"\x05hello\x18\x01 \x01(\v2\x15.runnel.wire.v1.HelloH\x00R\x05hello\x12-\n" +
 	"\x05error\x18\x02 \x01(\v2\x15.runnel.wire.v1.ErrorH\x00R\x05error\x12*\n" +
 	"\x04open\x18\x03 \x01(\v2\x14.runnel.wire.v1.OpenH\x00R\x04open\x120\n" +
-	"\x06accept\x18\x04 \x01(\v2\x16.runnel.wire.v1.AcceptH\x00R\x06accept\x12:\n" +
-	"\n" +
-	"accept_ack\x18\x05 \x01(\v2\x19.runnel.wire.v1.AcceptAckH\x00R\tacceptAck\x120\n" +
+	"\x06accept\x18\x04 \x01(\v2\x16.runnel.wire.v1.AcceptH\x00R\x06accept\x120\n" +
 	"\x06refuse\x18\x06 \x01(\v2\x16.runnel.wire.v1.RefuseH\x00R\x06refuse\x120\n" +
 	"\x06funded\x18\a \x01(\v2\x16.runnel.wire.v1.FundedH\x00R\x06funded\x12-\n" +
 	"\x05ready\x18\b \x01(\v2\x15.runnel.wire.v1.ReadyH\x00R\x05ready\x12-\n" +
@@ -1660,7 +1589,7 @@ const file_wire_wirepb_wire_proto_rawDesc = "" +
 	"close_sign\x18\x0e \x01(\v2\x19.runnel.wire.v1.CloseSignH\x00R\tcloseSign\x12:\n" +
 	"\n" +
 	"close_done\x18\x0f \x01(\v2\x19.runnel.wire.v1.CloseDoneH\x00R\tcloseDoneB\t\n" +
-	"\amessage\"o\n" +
+	"\amessageJ\x04\b\x05\x10\x06\"o\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bversions\x18\x01 \x03(\rR\bversions\x12\x18\n" +
 	"\agenesis\x18\x02 \x01(\fR\agenesis\x12\x1a\n" +
@@ -1693,10 +1622,7 @@ const file_wire_wirepb_wire_proto_rawDesc = "" +
 	"\x10peer_deposit_sat\x18\x05 \x01(\x04R\x0epeerDepositSat\x12$\n" +
 	"\rconfirmations\x18\x06 \x01(\rR\rconfirmations\x12(\n" +
 	"\x10max_unacked_msat\x18\a \x01(\x04R\x0emaxUnackedMsat\x12\x16\n" +
-	"\x06window\x18\b \x01(\rR\x06window\"K\n" +
-	"\tAcceptAck\x12\x18\n" +
-	"\achannel\x18\x01 \x01(\fR\achannel\x12$\n" +
-	"\rconfirmations\x18\x02 \x01(\rR\rconfirmations\"J\n" +
+	"\x06window\x18\b \x01(\rR\x06window\"J\n" +
 	"\x06Refuse\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\fR\achannel\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x12\n" +
@@ -1774,56 +1700,54 @@ func file_wire_wirepb_wire_proto_rawDescGZIP() []byte {
 	return file_wire_wirepb_wire_proto_rawDescData
 }
 
-var file_wire_wirepb_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_wire_wirepb_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_wire_wirepb_wire_proto_goTypes = []any{
 	(*Envelope)(nil),   // 0: runnel.wire.v1.Envelope
 	(*Hello)(nil),      // 1: runnel.wire.v1.Hello
 	(*Error)(nil),      // 2: runnel.wire.v1.Error
 	(*Open)(nil),       // 3: runnel.wire.v1.Open
 	(*Accept)(nil),     // 4: runnel.wire.v1.Accept
-	(*AcceptAck)(nil),  // 5: runnel.wire.v1.AcceptAck
-	(*Refuse)(nil),     // 6: runnel.wire.v1.Refuse
-	(*Outpoint)(nil),   // 7: runnel.wire.v1.Outpoint
-	(*Funded)(nil),     // 8: runnel.wire.v1.Funded
-	(*Ready)(nil),      // 9: runnel.wire.v1.Ready
-	(*Payment)(nil),    // 10: runnel.wire.v1.Payment
-	(*Frame)(nil),      // 11: runnel.wire.v1.Frame
-	(*Refusal)(nil),    // 12: runnel.wire.v1.Refusal
-	(*Ack)(nil),        // 13: runnel.wire.v1.Ack
-	(*LaneReport)(nil), // 14: runnel.wire.v1.LaneReport
-	(*Resync)(nil),     // 15: runnel.wire.v1.Resync
-	(*Stop)(nil),       // 16: runnel.wire.v1.Stop
-	(*CloseOffer)(nil), // 17: runnel.wire.v1.CloseOffer
-	(*CloseSign)(nil),  // 18: runnel.wire.v1.CloseSign
-	(*CloseDone)(nil),  // 19: runnel.wire.v1.CloseDone
+	(*Refuse)(nil),     // 5: runnel.wire.v1.Refuse
+	(*Outpoint)(nil),   // 6: runnel.wire.v1.Outpoint
+	(*Funded)(nil),     // 7: runnel.wire.v1.Funded
+	(*Ready)(nil),      // 8: runnel.wire.v1.Ready
+	(*Payment)(nil),    // 9: runnel.wire.v1.Payment
+	(*Frame)(nil),      // 10: runnel.wire.v1.Frame
+	(*Refusal)(nil),    // 11: runnel.wire.v1.Refusal
+	(*Ack)(nil),        // 12: runnel.wire.v1.Ack
+	(*LaneReport)(nil), // 13: runnel.wire.v1.LaneReport
+	(*Resync)(nil),     // 14: runnel.wire.v1.Resync
+	(*Stop)(nil),       // 15: runnel.wire.v1.Stop
+	(*CloseOffer)(nil), // 16: runnel.wire.v1.CloseOffer
+	(*CloseSign)(nil),  // 17: runnel.wire.v1.CloseSign
+	(*CloseDone)(nil),  // 18: runnel.wire.v1.CloseDone
 }
 var file_wire_wirepb_wire_proto_depIdxs = []int32{
 	1,  // 0: runnel.wire.v1.Envelope.hello:type_name -> runnel.wire.v1.Hello
 	2,  // 1: runnel.wire.v1.Envelope.error:type_name -> runnel.wire.v1.Error
 	3,  // 2: runnel.wire.v1.Envelope.open:type_name -> runnel.wire.v1.Open
 	4,  // 3: runnel.wire.v1.Envelope.accept:type_name -> runnel.wire.v1.Accept
-	5,  // 4: runnel.wire.v1.Envelope.accept_ack:type_name -> runnel.wire.v1.AcceptAck
-	6,  // 5: runnel.wire.v1.Envelope.refuse:type_name -> runnel.wire.v1.Refuse
-	8,  // 6: runnel.wire.v1.Envelope.funded:type_name -> runnel.wire.v1.Funded
-	9,  // 7: runnel.wire.v1.Envelope.ready:type_name -> runnel.wire.v1.Ready
-	11, // 8: runnel.wire.v1.Envelope.frame:type_name -> runnel.wire.v1.Frame
-	13, // 9: runnel.wire.v1.Envelope.ack:type_name -> runnel.wire.v1.Ack
-	15, // 10: runnel.wire.v1.Envelope.resync:type_name -> runnel.wire.v1.Resync
-	16, // 11: runnel.wire.v1.Envelope.stop:type_name -> runnel.wire.v1.Stop
-	17, // 12: runnel.wire.v1.Envelope.close_offer:type_name -> runnel.wire.v1.CloseOffer
-	18, // 13: runnel.wire.v1.Envelope.close_sign:type_name -> runnel.wire.v1.CloseSign
-	19, // 14: runnel.wire.v1.Envelope.close_done:type_name -> runnel.wire.v1.CloseDone
-	7,  // 15: runnel.wire.v1.Funded.funding:type_name -> runnel.wire.v1.Outpoint
-	10, // 16: runnel.wire.v1.Frame.payments:type_name -> runnel.wire.v1.Payment
-	12, // 17: runnel.wire.v1.Ack.refused:type_name -> runnel.wire.v1.Refusal
-	14, // 18: runnel.wire.v1.Resync.in:type_name -> runnel.wire.v1.LaneReport
-	7,  // 19: runnel.wire.v1.Resync.funding:type_name -> runnel.wire.v1.Outpoint
-	14, // 20: runnel.wire.v1.Stop.in:type_name -> runnel.wire.v1.LaneReport
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	5,  // 4: runnel.wire.v1.Envelope.refuse:type_name -> runnel.wire.v1.Refuse
+	7,  // 5: runnel.wire.v1.Envelope.funded:type_name -> runnel.wire.v1.Funded
+	8,  // 6: runnel.wire.v1.Envelope.ready:type_name -> runnel.wire.v1.Ready
+	10, // 7: runnel.wire.v1.Envelope.frame:type_name -> runnel.wire.v1.Frame
+	12, // 8: runnel.wire.v1.Envelope.ack:type_name -> runnel.wire.v1.Ack
+	14, // 9: runnel.wire.v1.Envelope.resync:type_name -> runnel.wire.v1.Resync
+	15, // 10: runnel.wire.v1.Envelope.stop:type_name -> runnel.wire.v1.Stop
+	16, // 11: runnel.wire.v1.Envelope.close_offer:type_name -> runnel.wire.v1.CloseOffer
+	17, // 12: runnel.wire.v1.Envelope.close_sign:type_name -> runnel.wire.v1.CloseSign
+	18, // 13: runnel.wire.v1.Envelope.close_done:type_name -> runnel.wire.v1.CloseDone
+	6,  // 14: runnel.wire.v1.Funded.funding:type_name -> runnel.wire.v1.Outpoint
+	9,  // 15: runnel.wire.v1.Frame.payments:type_name -> runnel.wire.v1.Payment
+	11, // 16: runnel.wire.v1.Ack.refused:type_name -> runnel.wire.v1.Refusal
+	13, // 17: runnel.wire.v1.Resync.in:type_name -> runnel.wire.v1.LaneReport
+	6,  // 18: runnel.wire.v1.Resync.funding:type_name -> runnel.wire.v1.Outpoint
+	13, // 19: runnel.wire.v1.Stop.in:type_name -> runnel.wire.v1.LaneReport
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_wire_wirepb_wire_proto_init() }
@@ -1836,7 +1760,6 @@ func file_wire_wirepb_wire_proto_init() {
 		(*Envelope_Error)(nil),
 		(*Envelope_Open)(nil),
 		(*Envelope_Accept)(nil),
-		(*Envelope_AcceptAck)(nil),
 		(*Envelope_Refuse)(nil),
 		(*Envelope_Funded)(nil),
 		(*Envelope_Ready)(nil),
@@ -1854,7 +1777,7 @@ func file_wire_wirepb_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_wirepb_wire_proto_rawDesc), len(file_wire_wirepb_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
