@@ -163,7 +163,7 @@ func (s *State) dueClose() []Effect {
 // refused handles a Refuse that names the channel.
 func (s *State) refused(m *Refuse) []Effect {
 	if m.Code != DenyUnknownChannel {
-		return []Effect{Alert{Text: "the peer refused: " + m.Code + ": " + m.Text}}
+		return []Effect{Alert{Text: "the peer refused: " + m.Code + ": " + m.Text, Peers: true}}
 	}
 	s.Synced = false
 	if s.Phase == PhaseAgreed && s.unfunded() {
@@ -172,5 +172,5 @@ func (s *State) refused(m *Refuse) []Effect {
 	if s.Phase >= PhaseClosing {
 		return nil // it has closed already; the chain tells
 	}
-	return []Effect{Alert{Text: "the peer does not know this channel any more: " + m.Text + "; close it with --force"}}
+	return []Effect{Alert{Text: "the peer does not know this channel any more: " + m.Text + "; close it with --force", Peers: true}}
 }

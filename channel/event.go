@@ -157,8 +157,12 @@ type (
 		Out   bool
 		Ready bool
 	}
-	// Alert needs the owner's eye. Misbehaved also counts against the peer.
-	Alert      struct{ Text string }
+	// Alert needs the owner's eye; Peers says that the peer can cause it as often as it likes. Misbehaved
+	// also counts against the peer.
+	Alert struct {
+		Text  string
+		Peers bool
+	}
 	Misbehaved struct{ Text string }
 
 	// Fund the own lane from the own wallet; answered by FundingBuilt or FundingFailed.

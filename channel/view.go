@@ -78,3 +78,18 @@ func (s *State) closeTxID() string {
 	}
 	return ""
 }
+
+// Balances is what each side owns of what is locked in the channel, by what was spent.
+func (s *State) Balances() (self, peer Msat) {
+	if o, ok := s.OutFunding.Claim(); ok && s.OutFunding.Spend == nil {
+		all, _ := o.Value.Msat()
+		spent := min(s.Out.Spent, all)
+		self, peer = self+all-spent, peer+spent
+	}
+	if o, ok := s.InFunding.Claim(); ok && s.InFunding.Spend == nil {
+		all, _ := o.Value.Msat()
+		spent := min(s.In.Spent, all)
+		self, peer = self+spent, peer+all-spent
+	}
+	return self, peer
+}

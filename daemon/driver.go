@@ -3,6 +3,7 @@ package daemon
 import (
 	"encoding/binary"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/runnel/runnel/channel"
@@ -20,6 +21,8 @@ type driver struct {
 	mail    []any
 	running bool
 
+	phase atomic.Uint32 // of the channel, as far as events were handled; for a look without waiting
+
 	// Only the running goroutine touches the rest.
 	w          *worker
 	boxes      []*outbox // on their way to the disk, oldest first
@@ -30,6 +33,7 @@ type driver struct {
 	close      closeAttempt
 	exits      exits
 	blindTaken channel.Msat    // since the chain was last seen
+	alerts     allowance       // for what the peer can cause again and again
 	watchers   []chan struct{} // closed after the next turn: waiting API calls look again
 }
 
@@ -90,8 +94,10 @@ const lazyDelay = 20 * time.Millisecond
 
 // newDriver makes the driver of a channel; record is the own lane's record, nil when there is none yet.
 func newDriver(n *Node, st channel.State, record []byte) *driver {
-	d := &driver{n: n, id: st.Terms.ID, peer: st.Terms.Peer, w: newWorker(st, !n.cfg.SignEach), recent: map[uint64]*frameRecord{}}
+	d := &driver{n: n, id: st.Terms.ID, peer: st.Terms.Peer, w: newWorker(st, !n.cfg.SignEach), recent: map[uint64]*frameRecord{},
+		alerts: allowance{burst: 20, every: time.Minute}}
 	d.space.L = &d.mu
+	d.phase.Store(uint32(st.Phase))
 	if record != nil {
 		d.chained, d.commits = record, binary.BigEndian.Uint64(record[len(record)-8:])
 	}
@@ -156,6 +162,7 @@ func (d *driver) run() {
 			d.flush(box)
 			box = &outbox{}
 		}
+		d.phase.Store(uint32(d.w.st.Phase))
 		if acted {
 			d.wake()
 		}

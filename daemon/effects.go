@@ -61,15 +61,19 @@ func (d *driver) tell(box *outbox, e any) {
 		d.n.log.Info("channel "+e.To.String(), "channel", d.id, "peer", d.peer)
 		box.entries = append(box.entries, entry{Kind: channel.EventPhase, Channel: d.id, Phase: e.To, Text: e.To.String()})
 		if e.To.Final() {
-			box.afterSend = append(box.afterSend, func() { d.n.unwatch(d) })
+			box.afterSend = append(box.afterSend, func() { d.n.unwatch(d); d.discard() })
 		}
 	case channel.LaneChanged:
 		box.entries = append(box.entries, entry{Kind: channel.EventLane, Channel: d.id, Text: laneText(e)})
 	case channel.Alert:
-		d.alert(box, e.Text)
+		if !e.Peers || d.alerts.take(d.n.deps.Now()) {
+			d.alert(box, e.Text)
+		}
 	case channel.Misbehaved:
 		d.n.metrics.misbehaved()
-		d.alert(box, "the peer broke the protocol: "+e.Text)
+		if d.alerts.take(d.n.deps.Now()) {
+			d.alert(box, "the peer broke the protocol: "+e.Text)
+		}
 	case distrust:
 		d.n.log.Warn("connection ended: the peer broke the protocol", "channel", d.id, "peer", d.peer, "what", e.text)
 		box.afterSend = append(box.afterSend, func() { d.n.drop(d.peer, e.text) })

@@ -370,18 +370,25 @@ func (d *driver) until(ctx context.Context, cond func(*driver) bool) error {
 	}
 }
 
-// answerOpen is the other side of propose: terms are durable here before the peer hears of them.
-func (n *Node) answerOpen(s *session, o *channel.Open) {
+// receiveOpen has a peer's Open answered beside what else it says.
+func (n *Node) receiveOpen(s *session, o *channel.Open) {
 	id := channel.NewID(n.deps.Transport.Self(), s.peer, o.Nonce)
 	refuse := func(code, text string) {
-		n.log.Info("a channel was refused", "peer", s.peer, "reason", text)
-		n.send(s.peer, &channel.Refuse{Channel: id, Code: code, Text: text})
+		n.log.Debug("a channel was refused", "peer", s.peer, "reason", text)
+		s.refuse(&channel.Refuse{Channel: id, Code: code, Text: text})
 	}
 	if !n.mayAnswer(s.peer) {
 		refuse(channel.DenyBusy, "too many opens at once")
 		return
 	}
-	defer n.answeredOpen(s.peer)
+	n.spawn(func() {
+		defer n.answeredOpen(s.peer)
+		n.answerOpen(s, o, refuse)
+	})
+}
+
+// answerOpen is the other side of propose: terms are durable here before the peer hears of them.
+func (n *Node) answerOpen(s *session, o *channel.Open, refuse func(code, text string)) {
 	tip, err := n.needChain()
 	if err != nil || n.closed.Load() {
 		refuse(channel.DenyNotReady, "this node can't see the chain now")
@@ -390,6 +397,10 @@ func (n *Node) answerOpen(s *session, o *channel.Open) {
 	deposit, err := n.judgeOpen(s.peer, o, tip)
 	if err != nil {
 		refuse(channel.DenyPolicy, err.Error())
+		return
+	}
+	if !n.mayAgree(s.peer) {
+		refuse(channel.DenyBusy, "too many channels were opened and not used; try again later")
 		return
 	}
 	accept, terms, err := n.acceptance(s.peer, o, deposit, tip)
@@ -419,6 +430,28 @@ func (n *Node) mayAnswer(peer channel.PeerID) bool {
 }
 
 const maxPendingOpens = 2
+
+func (n *Node) mayAgree(peer channel.PeerID) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.openings.take(string(peer), n.deps.Now())
+}
+
+// discard forgets a channel that a peer asked for and never funded, so that asking costs this node no
+// memory and no disk.
+func (d *driver) discard() {
+	st := &d.w.st
+	if st.Terms.Opener || st.Phase != channel.PhaseAbandoned || len(st.OutFunding.Seen)+len(st.InFunding.Seen) > 0 || st.OutFunding.Tx != nil {
+		return
+	}
+	d.n.forgetDriver(d)
+	gone := new(store.Batch).Delete(channelKey(d.id)).Delete(laneRecordKey(d.id, true)).Delete(laneRecordKey(d.id, false))
+	d.n.deps.Committer.Submit(gone, func(err error) {
+		if err != nil {
+			d.n.log.Warn("a channel that was never funded stays in the store", "channel", d.id, "err", err)
+		}
+	})
+}
 
 func (n *Node) answeredOpen(peer channel.PeerID) {
 	n.mu.Lock()

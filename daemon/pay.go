@@ -306,9 +306,7 @@ func (n *Node) judgeOpen(peer channel.PeerID, o *channel.Open, tip uint32) (chan
 	}
 	ask := policy.Opening{Deposit: o.Deposit, PeerDeposit: o.PeerDeposit}
 	for _, d := range n.live() {
-		var phase channel.Phase
-		n.read(d, func(d *driver) { phase = d.w.st.Phase })
-		waits := phase == channel.PhaseAgreed
+		waits := channel.Phase(d.phase.Load()) == channel.PhaseAgreed
 		if waits {
 			ask.PendingTotal++
 		}

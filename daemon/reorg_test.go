@@ -3,6 +3,7 @@ package daemon_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -96,7 +97,10 @@ func TestChainAway(t *testing.T) {
 	limit := 5_000
 	bob.limit(channel.Msat(limit))
 	bob.chain.SetAway(true)
-	w.eventually("bob is blind", func() bool { s, _ := bob.Status(w.ctx()); return !s.Synced })
+	w.eventually("bob is blind", func() bool { // not only his wallet
+		s, err := bob.Status(w.ctx())
+		return err == nil && strings.Contains(strings.Join(s.Attention, "\n"), "chain backend")
+	})
 	taken, refused := 0, 0
 	for range 10 {
 		r := alice.pay(id.String(), 1_000)

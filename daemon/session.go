@@ -19,6 +19,7 @@ type session struct {
 	conn  wire.Conn
 	peer  channel.PeerID
 	agent string
+	out   *outgoing
 }
 
 const (
@@ -53,6 +54,9 @@ func (n *Node) serve(conn wire.Conn) {
 	n.greeted(peer, err)
 	if err != nil {
 		n.log.Info("peer not taken", "peer", peer, "err", err)
+		return
+	}
+	if !n.spawn(func() { s.out.carry(conn) }) {
 		return
 	}
 	n.begin(s)
@@ -94,7 +98,7 @@ func (n *Node) greet(conn wire.Conn) (*session, error) {
 		n.sayError(conn, err)
 		return nil, err
 	}
-	return &session{conn: conn, peer: conn.Peer(), agent: agreed.Agent}, nil
+	return &session{conn: conn, peer: conn.Peer(), agent: agreed.Agent, out: newOutgoing()}, nil
 }
 
 func (n *Node) sayError(conn wire.Conn, err error) {
@@ -188,7 +192,7 @@ func (n *Node) route(s *session, m wire.Message) error {
 	case *channel.Ready:
 		return n.toLane(s, m.Lane, channel.Received{Msg: m})
 	case *channel.Open:
-		n.spawn(func() { n.answerOpen(s, m) })
+		n.receiveOpen(s, m)
 	case *channel.Accept:
 		if !n.answered(m.Channel, m) { // too late: the peer should not wait for a funding
 			return n.toChannel(s, m.Channel, m)
@@ -240,7 +244,7 @@ func (n *Node) toChannel(s *session, id channel.ID, m channel.Message) error {
 		_, resync := m.(*channel.Resync)
 		_, accept := m.(*channel.Accept)
 		if (resync || accept) && !opening {
-			n.send(s.peer, &channel.Refuse{Channel: id, Code: channel.DenyUnknownChannel, Text: "no such channel here"})
+			s.refuse(&channel.Refuse{Channel: id, Code: channel.DenyUnknownChannel, Text: "no such channel here"})
 		}
 		return nil
 	}
@@ -262,9 +266,16 @@ func (n *Node) send(peer channel.PeerID, m channel.Message) {
 		n.log.Error("a message could not be encoded", "type", m, "err", err)
 		return
 	}
-	if err := s.conn.Send(b); err != nil {
-		n.log.Debug("a message was not sent", "peer", peer, "err", err)
+	if _, own := m.(*channel.Frame); !s.out.put(b, own) {
+		n.log.Warn("disconnecting: the peer does not read our answers", "peer", peer)
 		_ = s.conn.Close()
+	}
+}
+
+// refuse answers a request in the goroutine that serves the peer: one that does not read is not heard.
+func (s *session) refuse(r *channel.Refuse) {
+	if b, err := wire.Encode(r); err == nil {
+		_ = s.conn.Send(b)
 	}
 }
 
