@@ -233,7 +233,7 @@ func promisedKeys(t *testing.T) map[string][]string {
 // keysOf describes an object as the golden file does.
 func keysOf(o object, indent string) (keys []string) {
 	for key, v := range o {
-		keys = append(keys, fmt.Sprintf("%s%s %s", indent, key, typeOf(v)))
+		keys = append(keys, fmt.Sprintf("%s%s %s", indent, key, typeOf(key, v)))
 		if inner, ok := v.(map[string]any); ok {
 			keys = append(keys, keysOf(inner, indent+"  ")...)
 		}
@@ -242,7 +242,7 @@ func keysOf(o object, indent string) (keys []string) {
 	return keys
 }
 
-func typeOf(v any) string {
+func typeOf(key string, v any) string {
 	switch v := v.(type) {
 	case string:
 		return "string"
@@ -253,7 +253,7 @@ func typeOf(v any) string {
 	case []any:
 		return "list of strings"
 	case json.Number:
-		if _, err := v.Int64(); err == nil {
+		if _, err := v.Int64(); err == nil && key != "rate" { // the only one that need not be whole
 			return "integer"
 		}
 		return "number"
