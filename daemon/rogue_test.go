@@ -33,6 +33,7 @@ type deal struct {
 	seq    uint64
 	total  channel.Msat
 	newest *channel.Frame
+	hashes map[uint64][32]byte // of a lane that pays the rogue, by next sequence number
 }
 
 func (w *world) rogue(name string) *rogue {
@@ -253,4 +254,78 @@ func (d *deal) pay(amounts ...channel.Msat) *channel.Ack {
 			return a
 		}
 	}
+}
+
+// paid opens a lane on which a node pays a rogue.
+func (r *rogue) paid(m *member, deposit channel.Sat) *deal {
+	r.w.t.Helper()
+	opened := make(chan error, 1)
+	go func() {
+		_, err := m.Open(r.w.ctx(), channel.OpenRequest{Peer: "/mem/p2p/" + string(r.host.Self()), Deposit: deposit})
+		opened <- err
+	}()
+	r.await()
+	d := r.accept(hear[*channel.Open](r), m)
+	must(r.w.t, <-opened)
+	d.claim = hear[*channel.Funded](r).Funding
+	r.w.eventually("the funding is on its way", func() bool { return len(r.w.chain.Mempool()) > 0 })
+	r.w.chain.Mine(1)
+	must(r.w.t, r.send(&channel.Ready{Lane: d.terms.ID()}))
+	r.w.synced(m)
+	r.w.eventually("the lane pays", func() bool { return m.info(d.id).Spendable > 0 })
+	return d
+}
+
+// accept agrees to a node's Open.
+func (r *rogue) accept(o *channel.Open, m *member) *deal {
+	r.w.t.Helper()
+	key := r.keys
+	r.keys++
+	payee, err := r.signer.PayeeKey(key)
+	must(r.w.t, err)
+	d := &deal{r: r, id: channel.NewID(r.host.Self(), r.w.id(m.name), o.Nonce), key: key, seq: 1,
+		terms: channel.LaneTerms{Genesis: r.scheme.Genesis(), Payer: o.Payer, Payee: payee, Refund: o.Refund, Expiry: o.Expiry, Deposit: o.Deposit}}
+	must(r.w.t, r.send(&channel.Accept{Channel: d.id, Payee: payee, Confirmations: 1, MaxUnacked: 10_000_000, Window: 256}))
+	hear[*channel.Resync](r)
+	d.report(nil)
+	return d
+}
+
+// report sends the payee's resync, as it should be or changed.
+func (d *deal) report(change func(*channel.Resync)) {
+	d.r.w.t.Helper()
+	r := &channel.Resync{Channel: d.id, Phase: channel.PhaseOpen, Ready: d.claim != channel.Outpoint{}, Acked: 1, In: channel.LaneReport{NextSeq: 1}}
+	if f := d.newest; f != nil {
+		r.In = channel.LaneReport{NextSeq: f.NextSeq(), Total: f.Total, Spent: f.Total, Signature: f.Signature}
+	}
+	if change != nil {
+		change(r)
+	}
+	must(d.r.w.t, d.r.send(r))
+}
+
+// take hears a frame and answers it, as it should be or changed.
+func (d *deal) take(change func(*channel.Ack)) *channel.Frame {
+	d.r.w.t.Helper()
+	f := hear[*channel.Frame](d.r)
+	if f.FirstSeq != d.seq {
+		d.r.w.t.Fatalf("heard frame %d, expected %d", f.FirstSeq, d.seq)
+	}
+	var hash [32]byte
+	if d.hashes != nil {
+		hash = d.hashes[f.FirstSeq]
+	} else {
+		d.hashes = map[uint64][32]byte{}
+	}
+	for i, p := range f.Payments {
+		hash = channel.LaneHash(hash, f.Lane, f.FirstSeq+uint64(i), p, channel.Accepted)
+	}
+	a := &channel.Ack{Lane: f.Lane, NextSeq: f.NextSeq(), Total: f.Total, Spent: f.Total, Hash: hash}
+	if change == nil {
+		d.seq, d.total, d.newest, d.hashes[f.NextSeq()] = f.NextSeq(), f.Total, f, hash
+	} else {
+		change(a)
+	}
+	must(d.r.w.t, d.r.send(a))
+	return f
 }
