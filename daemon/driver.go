@@ -341,25 +341,41 @@ func (d *driver) reload(cause error) {
 	st, err := d.load()
 	if err != nil {
 		d.n.log.Error("a channel can't be loaded: it takes no part in anything until the next start", "channel", d.id, "err", err)
-		d.w.dropQueue(err)
 		d.w.st.Phase = channel.PhaseRecovering
+		for _, e := range d.w.dropQueue(err) {
+			d.n.abandon(e.job, e.err)
+		}
 		return
 	}
 	old := d.w
 	st.Tip = old.st.Tip
 	d.w = newWorker(st, old.coalesce)
-	fault := channel.Faultf(channel.CodeFailure, "the payment could not be stored, so it was not made: %v", cause)
-	known := map[channel.PaymentID]*job{}
-	for _, j := range append(old.sent, old.queue...) {
-		known[j.payment.ID] = j
+	signed := map[channel.PaymentID]*job{}
+	for _, j := range old.sent {
+		signed[j.payment.ID] = j
 	}
 	for i, j := range d.w.sent {
-		if k := known[j.payment.ID]; k != nil {
+		if k := signed[j.payment.ID]; k != nil {
 			d.w.sent[i] = k
-			delete(known, j.payment.ID)
+			delete(signed, j.payment.ID)
+		} else {
+			d.n.jobs.renew(j) // its answer was not stored and comes again
 		}
 	}
-	for _, j := range known {
-		d.n.abandon(j, fault)
+	for _, j := range signed {
+		d.n.unknown(j, cause)
 	}
+	for _, j := range old.queue {
+		d.n.abandon(j, channel.Faultf(channel.CodeFailure, "local storage failed, nothing was signed: %v", cause))
+	}
+}
+
+// unknown ends a job whose frame could not be stored. It was not sent; but a disk that fails may show at
+// the next start what it did not confirm, and then the payment is made. So it stays counted, and only the
+// same id is safe to ask with again.
+func (n *Node) unknown(j *job, cause error) {
+	fault := channel.Faultf(channel.CodePending, "the payment %s could not be stored: %v", j.payment.ID, cause).
+		WithHint("ask again with --id %s: it is not paid twice", j.payment.ID)
+	j.finish(channel.PayResult{ID: j.payment.ID, Channel: j.channel, Amount: j.payment.Amount}, fault)
+	n.jobs.forget(j)
 }

@@ -31,8 +31,7 @@ func (d *driver) perform(box *outbox, effects []any) {
 		case channel.FindFrame:
 			d.find(box, e)
 		case channel.CheckProof:
-			ok := d.n.deps.Scheme.VerifyVoucher(d.lane(true), e.Report.Total, e.Report.Signature) == nil
-			d.turn(box, channel.ProofChecked{OK: ok, Report: e.Report})
+			d.checkProof(box, e)
 		default:
 			d.tell(box, e)
 		}
@@ -135,6 +134,18 @@ func (d *driver) lane(out bool) ledger.Lane {
 func (d *driver) sign(box *outbox, e channel.Sign) {
 	sig, err := d.n.deps.Signer.SignVoucher(d.lane(true), d.w.st.Terms.OutKey, e.Total)
 	d.turn(box, channel.Signed{Signature: sig, Err: err})
+}
+
+// checkProof looks at a voucher of our own that the peer shows. What it proves above our record was paid
+// without a reservation, and counts all the same.
+func (d *driver) checkProof(box *outbox, e channel.CheckProof) {
+	before := d.w.st.Out.Total
+	ok := d.n.deps.Scheme.VerifyVoucher(d.lane(true), e.Report.Total, e.Report.Signature) == nil
+	d.turn(box, channel.ProofChecked{OK: ok, Report: e.Report})
+	if after := d.w.st.Out.Total; after > before {
+		d.n.budget.Raise(after-before, d.n.deps.Now())
+		box.budget = true
+	}
 }
 
 func (d *driver) verify(box *outbox, e channel.Verify) {

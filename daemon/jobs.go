@@ -100,6 +100,13 @@ func (r *registry) claim(j *job) (other *job) {
 	return nil
 }
 
+// renew registers j in place of the job that has its id.
+func (r *registry) renew(j *job) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.jobs[j.payment.ID] = j
+}
+
 func (r *registry) forget(j *job) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

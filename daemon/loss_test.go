@@ -181,6 +181,7 @@ func TestFailedCommitInTheMiddle(t *testing.T) {
 					b.insist()
 					w.books(alice, bob, id, 100*1_000)
 					w.conserved(alice, bob)
+					w.eventually("no payment waits", func() bool { return alice.Waiting() == 0 })
 				})
 			}
 		}

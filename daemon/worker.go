@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"cmp"
+
 	"github.com/runnel/runnel/channel"
 )
 
@@ -227,9 +229,10 @@ func (w *worker) signed(e channel.Signed) []any {
 	if f == nil {
 		return out
 	}
-	if e.Err != nil {
+	if w.st.Out.NextSeq != f.NextSeq() { // not signed, or the lane stopped meanwhile
+		why := cmp.Or(e.Err, w.st.CanPay(), errCancelled)
 		for _, j := range w.queue[:len(f.Payments)] {
-			out = append(out, failed{j, e.Err})
+			out = append(out, failed{j, why})
 		}
 		w.queue = w.queue[len(f.Payments):]
 		return out
@@ -262,7 +265,7 @@ func (w *worker) answered(a channel.Answered) (out []any) {
 }
 
 // dropQueue fails what was not signed.
-func (w *worker) dropQueue(err error) (out []any) {
+func (w *worker) dropQueue(err error) (out []failed) {
 	for _, j := range w.queue {
 		out = append(out, failed{j, err})
 	}
