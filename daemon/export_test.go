@@ -104,3 +104,15 @@ func LoadChannel(s store.Store, id channel.ID) (channel.State, error) {
 	st, _, err := loadChannel(s, id)
 	return st, err
 }
+
+// Records are a channel's records in the store, keys and values.
+func Records(st *channel.State) (list [][2][]byte, err error) {
+	cold, err := st.MarshalCold()
+	if err != nil {
+		return nil, err
+	}
+	out, _ := st.Out.MarshalBinary()
+	in, _ := st.In.MarshalBinary()
+	return [][2][]byte{{channelKey(st.Terms.ID), cold}, {laneRecordKey(st.Terms.ID, true), append(out, make([]byte, 8)...)},
+		{laneRecordKey(st.Terms.ID, false), in}}, nil
+}

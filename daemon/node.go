@@ -229,8 +229,21 @@ func (n *Node) Run(ctx context.Context) error {
 	n.spawnMu.Unlock()
 	n.work.Wait()
 	n.settleDown()
+	n.dismiss()
 	n.hub.close()
 	return err
+}
+
+// dismiss tells those that wait for a payment that this node stops.
+func (n *Node) dismiss() {
+	for _, j := range n.jobs.all() {
+		fault := channel.Faultf(channel.CodePending, "the daemon stops before the payment %s has an answer", j.payment.ID).
+			WithHint("ask again with --id %s: it is not paid twice", j.payment.ID)
+		if j.cancel() {
+			fault = channel.Faultf(channel.CodeStopping, "the daemon is stopping; nothing was signed")
+		}
+		j.finish(channel.PayResult{ID: j.payment.ID, Channel: j.channel, Amount: j.payment.Amount}, fault)
+	}
 }
 
 // settleDown waits until every channel has stored what it has.
