@@ -26,7 +26,12 @@ func align(c *client, w *wallet.Wallet, birthday Birthday) error {
 	} else if err != nil {
 		return err
 	}
-	return takeBack(c, w)
+	if err := takeBack(c, w); err != nil {
+		return err
+	}
+	// The wallet notes a transaction before the block that it came in. Stopped in between, it knows
+	// transactions of a block that it would not miss: they are taken back, and found again if they stand.
+	return rollback(c, w, w.Manager.SyncedTo().Height+1)
 }
 
 // takeBack undoes the wallet's blocks that the backend's best chain does not have.
@@ -36,8 +41,11 @@ func takeBack(c *client, w *wallet.Wallet) error {
 		return err
 	}
 	from, err := firstStale(c, w, best)
-	if err != nil || from < 0 {
+	if err != nil {
 		return err
+	}
+	if from < 0 {
+		return nil
 	}
 	return rollback(c, w, from)
 }

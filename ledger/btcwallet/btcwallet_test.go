@@ -247,8 +247,11 @@ func TestReorganisedWhileAway(t *testing.T) {
 
 	node = open(t, c)
 	synced(t, node)
+	var b ledger.Balance
+	t.Cleanup(func() { t.Logf("balance at last: %+v", b) })
 	until(t, "payment unconfirmed again", func() bool {
-		b, err := node.Wallet.Balance(ctx)
+		var err error
+		b, err = node.Wallet.Balance(ctx)
 		ok(t, err)
 		return b == ledger.Balance{Pending: 50_000}
 	})
