@@ -154,6 +154,12 @@ func (n *Node) Transactions(ctx context.Context) ([]channel.WalletTx, error) {
 		list[i] = channel.WalletTx{TxID: channel.TxIDString(t.ID), Amount: t.Amount, Fee: t.Fee, Confirmations: t.Confirmations,
 			Height: t.Height, Time: t.Time, Label: t.Label}
 	}
+	sortBy(list, func(a, b channel.WalletTx) bool { // unconfirmed ones have no height: they are the newest
+		if a.Height != b.Height {
+			return a.Height == 0 || b.Height != 0 && a.Height > b.Height
+		}
+		return a.Time > b.Time
+	})
 	return list, nil
 }
 
