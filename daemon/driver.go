@@ -16,6 +16,8 @@ type driver struct {
 	id   channel.ID
 	peer channel.PeerID
 
+	scripts laneScripts
+
 	mu      sync.Mutex // guards mail and running
 	space   sync.Cond  // mail was taken
 	mail    []any

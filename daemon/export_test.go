@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/runnel/runnel/channel"
+	"github.com/runnel/runnel/ledger"
 	"github.com/runnel/runnel/store"
 	"github.com/runnel/runnel/wire"
 )
@@ -106,7 +107,11 @@ func LoadChannel(s store.Store, id channel.ID) (channel.State, error) {
 }
 
 // Records are a channel's records in the store, keys and values.
-func Records(st *channel.State) (list [][2][]byte, err error) {
+func Records(scheme ledger.Scheme, st *channel.State) (list [][2][]byte, err error) {
+	scripts, err := deriveScripts(scheme, &st.Terms)
+	if err != nil {
+		return nil, err
+	}
 	cold, err := st.MarshalCold()
 	if err != nil {
 		return nil, err
@@ -114,5 +119,5 @@ func Records(st *channel.State) (list [][2][]byte, err error) {
 	out, _ := st.Out.MarshalBinary()
 	in, _ := st.In.MarshalBinary()
 	return [][2][]byte{{channelKey(st.Terms.ID), cold}, {laneRecordKey(st.Terms.ID, true), append(out, make([]byte, 8)...)},
-		{laneRecordKey(st.Terms.ID, false), in}}, nil
+		{laneRecordKey(st.Terms.ID, false), in}, {scriptsKey(st.Terms.ID), scripts.encode(&st.Terms)}}, nil
 }

@@ -146,7 +146,11 @@ func (n *Node) loadChannels() error {
 		if err != nil {
 			return fmt.Errorf("channel %s can't be read: %w", id, err)
 		}
-		if _, err := n.adopt(st, record); err != nil {
+		scripts, err := loadScripts(n.deps.Store, n.deps.Scheme, &st.Terms)
+		if err != nil {
+			return fmt.Errorf("the scripts of channel %s can't be made: %w", id, err)
+		}
+		if _, err := n.adopt(st, record, scripts); err != nil {
 			return err
 		}
 	}
@@ -156,8 +160,9 @@ func (n *Node) loadChannels() error {
 var errLaneKey = errors.New("daemon: two lanes share the first eight bytes of their ids")
 
 // adopt makes a driver for a channel.
-func (n *Node) adopt(st channel.State, record []byte) (*driver, error) {
+func (n *Node) adopt(st channel.State, record []byte, scripts laneScripts) (*driver, error) {
 	d := newDriver(n, st, record)
+	d.scripts = scripts
 	for _, j := range d.w.sent {
 		n.jobs.claim(j)
 	}

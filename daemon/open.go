@@ -296,7 +296,11 @@ func (n *Node) checkTerms(t channel.Terms) error {
 
 // create makes agreed terms durable, and only then watches and knows the channel.
 func (n *Node) create(ctx context.Context, t channel.Terms) (*driver, error) {
-	d, err := n.adopt(channel.New(t), nil)
+	scripts, err := deriveScripts(n.deps.Scheme, &t)
+	if err != nil {
+		return nil, err
+	}
+	d, err := n.adopt(channel.New(t), nil, scripts)
 	if err != nil {
 		return nil, err
 	}
@@ -304,6 +308,7 @@ func (n *Node) create(ctx context.Context, t channel.Terms) (*driver, error) {
 	d.post(inspect{func(d *driver) {
 		box := &outbox{cold: true, after: []func(error){func(err error) { stored <- err }}}
 		box.entries = append(box.entries, entry{Kind: channel.EventPhase, Channel: d.id, Phase: channel.PhaseAgreed, Text: "terms agreed"})
+		box.batch.Put(scriptsKey(d.id), scripts.encode(&t))
 		d.flush(box)
 	}})
 	select {
@@ -328,8 +333,7 @@ func (n *Node) awaitFunding(ctx context.Context, d *driver, q channel.OpenResult
 		st := &d.w.st
 		q.Phase, q.Confirmations, q.PeerDeposit = st.Phase, st.Terms.OutConfs, st.Terms.In.Deposit
 		if st.Terms.Out.Exists() {
-			script, _ := n.deps.Scheme.FundingScript(st.Terms.Out)
-			q.FundingAddress, _ = n.deps.Scheme.Address(script)
+			q.FundingAddress, _ = n.deps.Scheme.Address(d.scripts.of(true))
 		}
 		failure = d.exits.fundErr
 		if tx := st.OutFunding.Tx; tx != nil {
@@ -445,7 +449,7 @@ func (d *driver) discard() {
 		return
 	}
 	d.n.forgetDriver(d)
-	gone := new(store.Batch).Delete(channelKey(d.id)).Delete(laneRecordKey(d.id, true)).Delete(laneRecordKey(d.id, false))
+	gone := new(store.Batch).Delete(channelKey(d.id)).Delete(laneRecordKey(d.id, true)).Delete(laneRecordKey(d.id, false)).Delete(scriptsKey(d.id))
 	d.n.deps.Committer.Submit(gone, func(err error) {
 		if err != nil {
 			d.n.log.Warn("a channel that was never funded stays in the store", "channel", d.id, "err", err)
@@ -515,10 +519,7 @@ func (d *driver) buildFunding() (tx channel.OwnTx, o channel.Outpoint, err error
 	var rate ledger.FeeRate
 	n.read(d, func(d *driver) { t, rate = d.w.st.Terms, d.exits.fundRate })
 	rate = n.rate(uint64(rate))
-	script, err := n.deps.Scheme.FundingScript(t.Out)
-	if err != nil {
-		return tx, o, err
-	}
+	script := d.scripts.of(true)
 	ctx, cancel := context.WithTimeout(n.ctx, fundTimeout)
 	defer cancel()
 	recovery := ledger.Recovery{Payee: t.Out.Payee, Expiry: t.Out.Expiry, Index: t.OutKey}

@@ -160,9 +160,7 @@ func (n *Node) info(d *driver) (i channel.ChannelInfo) {
 		i.ExpiresAt = n.deps.Now().Add(blocks * blockTime).Unix()
 	}
 	if terms.Out.Exists() {
-		if script, err := n.deps.Scheme.FundingScript(terms.Out); err == nil {
-			i.FundingAddr, _ = n.deps.Scheme.Address(script)
-		}
+		i.FundingAddr, _ = n.deps.Scheme.Address(d.scripts.of(true))
 	}
 	return i
 }

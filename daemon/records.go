@@ -15,6 +15,7 @@ import (
 //
 //	c <channel id>              everything of a channel but its lanes (channel.State.MarshalCold)
 //	l <channel id> o|i          a lane: own (o) or the peer's (i)
+//	s <channel id>              the funding scripts of its lanes
 //	f <lane key> <first seq>    a frame of payments: time, answer, frame
 //	r <lane key> <first seq>    refusals in the answer to an own frame
 //	i <payment id>              where an own payment is: lane key, first seq of its frame
@@ -28,6 +29,7 @@ import (
 const (
 	prefixChannel = 'c'
 	prefixLane    = 'l'
+	prefixScripts = 's'
 	prefixFrame   = 'f'
 	prefixRefusal = 'r'
 	prefixID      = 'i'
@@ -45,6 +47,8 @@ type laneKey [8]byte
 func keyOf(l channel.LaneID) laneKey { return laneKey(l[:8]) }
 
 func channelKey(id channel.ID) []byte { return append([]byte{prefixChannel}, id[:]...) }
+
+func scriptsKey(id channel.ID) []byte { return append([]byte{prefixScripts}, id[:]...) }
 
 func laneRecordKey(id channel.ID, out bool) []byte {
 	side := byte('i')
@@ -185,13 +189,15 @@ func loadChannel(s store.Store, id channel.ID) (st channel.State, record []byte,
 	if err := lane.UnmarshalBinary(out); err != nil {
 		return st, nil, err
 	}
-	var terms struct{ Terms channel.Terms }
-	if err := json.Unmarshal(cold, &terms); err != nil {
-		return st, nil, err
-	}
-	unacked, err := loadFrames(s, keyOf(terms.Terms.Out.ID()), lane.Acked, lane.NextSeq)
-	if err != nil {
-		return st, nil, err
+	var unacked []*channel.Frame
+	if lane.Acked < lane.NextSeq {
+		var c struct{ Terms channel.Terms }
+		if err := json.Unmarshal(cold, &c); err != nil {
+			return st, nil, err
+		}
+		if unacked, err = loadFrames(s, keyOf(c.Terms.Out.ID()), lane.Acked, lane.NextSeq); err != nil {
+			return st, nil, err
+		}
 	}
 	st, err = channel.Load(cold, out, in, unacked)
 	return st, record, err

@@ -40,11 +40,7 @@ func (w *watchlist) add(scheme ledger.Scheme, d *driver, st *channel.State) {
 		if !l.terms.Exists() {
 			continue
 		}
-		script, err := scheme.FundingScript(l.terms)
-		if err != nil {
-			d.n.log.Error("a lane's script can't be made", "channel", d.id, "err", err)
-			continue
-		}
+		script := d.scripts.of(l.out)
 		at := watched{d: d, out: l.out, script: script}
 		w.scripts[string(script)] = at
 		for _, o := range l.funding.Seen {
