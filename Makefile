@@ -18,7 +18,7 @@ demo: build ## two daemons, ten thousand payments, a crash and two settlements, 
 	@bin/demo
 
 test: ## all tests, end to end too (TESTS=./channel/... for some)
-	@$(GO) run ./itest/testrun -p 2 -timeout 9m $(TESTS)
+	@$(GO) run ./itest/testrun -p 2 -timeout 30m $(TESTS)
 
 lint: ## gofmt, vet, staticcheck
 	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "gofmt -w $$files"; exit 1; fi

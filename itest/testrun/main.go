@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
@@ -62,6 +63,9 @@ func run(args []string) (bool, error) {
 	}
 	failed := cmd.Wait()
 	fine := r.skips(allowed, os.Getenv("CI") != "") && failed == nil
+	if len(r.broken) > 0 {
+		fmt.Printf("\nFAILED: %s\n", strings.Join(r.broken, ", "))
+	}
 	fmt.Printf("\n%d passed, %d failed, %d skipped, in %s, %s\n", r.passed, r.failed, len(r.skipped),
 		time.Since(begin).Round(time.Second), race)
 	return fine, nil
@@ -99,6 +103,7 @@ type report struct {
 	output         map[string][]string // of tests that run, and of packages, by name
 	passed, failed int
 	skipped        []skip
+	broken         []string // packages
 }
 
 func newReport(w io.Writer) *report { return &report{w: w, output: map[string][]string{}} }
@@ -142,7 +147,9 @@ func (r *report) ended(e event, name string) {
 	said := r.output[name]
 	switch {
 	case e.Test == "" && e.Action == "fail":
-		// What a package says outside of its tests: a panic, a time-out.
+		r.broken = append(r.broken, name)
+		r.unfinished(name)
+		// What a package says outside of its tests.
 		fmt.Fprint(r.w, strings.Join(said, ""))
 	case e.Test == "":
 		if n := len(said); n > 0 {
@@ -155,6 +162,17 @@ func (r *report) ended(e event, name string) {
 		fmt.Fprintf(r.w, "\n%s", strings.Join(said, ""))
 	default:
 		r.skipped = append(r.skipped, skip{name, reason(said)})
+	}
+}
+
+// unfinished shows what the tests of a package said that never ended: the last one has the panic, or the
+// stacks of a time-out.
+func (r *report) unfinished(pkg string) {
+	for _, name := range slices.Sorted(maps.Keys(r.output)) {
+		if strings.HasPrefix(name, pkg+" ") {
+			fmt.Fprintf(r.w, "\n%s did not end:\n%s", name, strings.Join(r.output[name], ""))
+			delete(r.output, name)
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ const transcript = `{"Action":"build-output","ImportPath":"x","Output":"x.go:1: 
 {"Action":"output","Package":"github.com/runnel/runnel/wire","Test":"TestLazy/a","Output":"    lazy_test.go:3: no vectors here\n"}
 {"Action":"output","Package":"github.com/runnel/runnel/wire","Test":"TestLazy/a","Output":"--- SKIP: TestLazy/a (0.00s)\n"}
 {"Action":"skip","Package":"github.com/runnel/runnel/wire","Test":"TestLazy/a"}
+{"Action":"output","Package":"github.com/runnel/runnel/wire","Test":"TestStuck","Output":"panic: test timed out\n"}
 {"Action":"output","Package":"github.com/runnel/runnel/wire","Output":"FAIL\tgithub.com/runnel/runnel/wire\t0.1s\n"}
 {"Action":"fail","Package":"github.com/runnel/runnel/wire"}
 {"Action":"output","Package":"github.com/runnel/runnel/store","Output":"PASS\n"}
@@ -33,7 +34,10 @@ func TestReport(t *testing.T) {
 	if r.passed != 1 || r.failed != 1 || !slices.Equal(r.skipped, []skip{{"wire TestLazy/a", "lazy_test.go:3: no vectors here"}}) {
 		t.Errorf("%d passed, %d failed, skipped %v", r.passed, r.failed, r.skipped)
 	}
-	for _, want := range []string{"does not compile", "1 is not 2", "FAIL\tgithub.com/runnel/runnel/wire", "ok  \tgithub.com/runnel/runnel/store"} {
+	if !slices.Equal(r.broken, []string{"wire"}) {
+		t.Errorf("broken packages: %v", r.broken)
+	}
+	for _, want := range []string{"does not compile", "1 is not 2", "wire TestStuck did not end:\npanic: test timed out", "FAIL\tgithub.com/runnel/runnel/wire", "ok  \tgithub.com/runnel/runnel/store"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in:\n%s", want, &out)
 		}
