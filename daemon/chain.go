@@ -195,8 +195,8 @@ func (n *Node) caughtUp() {
 	n.log.Info("chain scanned", "height", tip.Height)
 	for _, d := range n.live() {
 		d.post(channel.Height{Tip: tip.Height})
-		if n.session(d.peer) != nil {
-			d.post(channel.Connected{})
+		if s := n.session(d.peer); s != nil {
+			d.post(met{s})
 		}
 	}
 }

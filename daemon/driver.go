@@ -35,6 +35,7 @@ type driver struct {
 	close      closeAttempt
 	exits      exits
 	blindTaken channel.Msat    // since the chain was last seen
+	met        uint64          // number of the newest session with the peer that the channel knows
 	alerts     allowance       // for what the peer can cause again and again
 	watchers   []chan struct{} // closed after the next turn: waiting API calls look again
 }
@@ -46,6 +47,13 @@ type (
 		err error
 	}
 	flushLazy struct{}
+	// met and parted tell that a session with the peer began and ended, said what the peer says in it.
+	met    struct{ s *session }
+	parted struct{ s *session }
+	said   struct {
+		s     *session
+		event any
+	}
 	// inspect runs fn on the state between two events.
 	inspect struct{ fn func(*driver) }
 	// applied is an event whose effects must be durable before done is called.
@@ -221,15 +229,34 @@ func (d *driver) handle(box *outbox, m any) {
 		}
 	case inspect:
 		m.fn(d)
-	case channel.Connected, channel.Disconnected:
-		d.close.session = nil // its nonces belong to one connection: the next one begins a new attempt
-		d.turn(box, m)
+	case met:
+		d.meet(box, m.s)
+	case parted:
+		if m.s.num == d.met {
+			d.close.session = nil
+			d.turn(box, channel.Disconnected{})
+		}
+	case said:
+		if m.s.num >= d.met { // what an older session still had to say is over
+			d.meet(box, m.s)
+			d.turn(box, m.event)
+		}
 	case applied:
 		d.turn(box, m.event)
 		box.after = append(box.after, m.done)
 	default:
 		d.turn(box, m)
 	}
+}
+
+// meet greets the peer, once for each session. A message can come before the word that its session began.
+func (d *driver) meet(box *outbox, s *session) {
+	if s.num <= d.met {
+		return
+	}
+	d.met = s.num
+	d.close.session = nil // its nonces belong to one connection: the next one begins a new attempt
+	d.turn(box, channel.Connected{})
 }
 
 func (d *driver) turn(box *outbox, event any) { d.perform(box, d.w.Turn(event)) }

@@ -75,17 +75,18 @@ type Node struct {
 
 	keyMu sync.Mutex // one caller takes key indexes at a time
 
-	mu       sync.Mutex // guards the maps below, never held over I/O
-	drivers  map[channel.ID]*driver
-	lanes    map[laneKey]laneRef
-	byPeer   map[channel.PeerID][]*driver
-	sessions map[channel.PeerID]*session
-	opening  map[channel.ID]chan channel.Message // own Opens that wait for an answer
-	pending  map[channel.PeerID]int              // Opens of peers being answered
-	openings openings
-	dialing  map[channel.PeerID]bool
-	hellos   map[channel.PeerID][]chan error
-	watch    watchlist
+	mu        sync.Mutex // guards the maps below, never held over I/O
+	drivers   map[channel.ID]*driver
+	lanes     map[laneKey]laneRef
+	byPeer    map[channel.PeerID][]*driver
+	sessions  map[channel.PeerID]*session
+	opening   map[channel.ID]chan channel.Message // own Opens that wait for an answer
+	pending   map[channel.PeerID]int              // Opens of peers being answered
+	openings  openings
+	greetings uint64 // sessions so far
+	dialing   map[channel.PeerID]bool
+	hellos    map[channel.PeerID][]chan error
+	watch     watchlist
 
 	chain  chainView
 	ctx    context.Context // ends when Run does

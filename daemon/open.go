@@ -193,8 +193,8 @@ func (n *Node) propose(ctx context.Context, s *session, req channel.OpenRequest,
 		return nil, n.fault(err)
 	}
 	n.read(d, func(d *driver) { d.exits.fundRate = ledger.FeeRate(req.FeeRate) })
-	if n.session(d.peer) != nil { // not always s any more
-		d.post(channel.Connected{})
+	if s := n.session(d.peer); s != nil { // it may be another one by now
+		d.post(met{s})
 	}
 	d.post(channel.Height{Tip: tip})
 	return d, nil

@@ -20,6 +20,7 @@ type session struct {
 	peer  channel.PeerID
 	agent string
 	out   *outgoing
+	num   uint64 // counts all sessions of this node
 }
 
 const (
@@ -123,6 +124,8 @@ func (n *Node) begin(s *session) {
 	n.mu.Lock()
 	old := n.sessions[s.peer]
 	n.sessions[s.peer] = s
+	n.greetings++
+	s.num = n.greetings
 	drivers := append([]*driver(nil), n.byPeer[s.peer]...)
 	n.mu.Unlock()
 	if old != nil {
@@ -131,7 +134,7 @@ func (n *Node) begin(s *session) {
 	n.log.Info("peer connected", "peer", s.peer, "addr", s.conn.RemoteAddr(), "agent", s.agent)
 	if n.chain.scanned.Load() {
 		for _, d := range drivers {
-			d.post(channel.Connected{})
+			d.post(met{s})
 		}
 	}
 }
@@ -149,7 +152,7 @@ func (n *Node) end(s *session, cause error) {
 		return
 	}
 	for _, d := range drivers {
-		d.post(channel.Disconnected{})
+		d.post(parted{s})
 	}
 }
 
@@ -227,7 +230,7 @@ func (n *Node) toLane(s *session, lane channel.LaneID, event any) error {
 	if !ok || ref.d.peer != s.peer {
 		return errForeign
 	}
-	ref.d.postBounded(event)
+	ref.d.postBounded(said{s, event})
 	return nil
 }
 
@@ -248,7 +251,7 @@ func (n *Node) toChannel(s *session, id channel.ID, m channel.Message) error {
 		}
 		return nil
 	}
-	d.postBounded(channel.Received{Msg: m})
+	d.postBounded(said{s, channel.Received{Msg: m}})
 	return nil
 }
 

@@ -77,14 +77,6 @@ func (w *worker) Turn(event any) []any {
 	case channel.Verified:
 		w.checking = false
 		out = w.step(e)
-	case channel.Received:
-		if _, resync := e.Msg.(*channel.Resync); resync && !w.connected {
-			// The peer greets first on a channel that was just agreed: ours must not arrive before it
-			// knows the channel.
-			w.connected = true
-			out = w.step(channel.Connected{})
-		}
-		out = append(out, w.step(e)...)
 	case channel.Input:
 		out = w.step(e)
 	}
