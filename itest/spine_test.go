@@ -32,8 +32,10 @@ func TestOpenPayClose(t *testing.T) {
 
 	to := w.one("alice", "address").text("address")
 	closed := w.one("alice", "close", id, "--to", to)
-	tx, err := w.Tx(w.ctx, closed.text("txid"))
-	w.check(err)
+	tx := w.spender(funding, at)
+	if tx.ID != closed.text("txid") {
+		t.Errorf("the deposit is spent by %s; alice says %v", tx.ID, closed)
+	}
 	if !tx.Spends(funding, at) || !tx.Spends(other, otherAt) || len(tx.TxIn) != 2 || len(tx.TxOut) != 2 {
 		t.Fatalf("the close has %d inputs and %d outputs and not both deposits", len(tx.TxIn), len(tx.TxOut))
 	}
