@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -18,59 +17,23 @@ import (
 	"github.com/runnel/runnel/wire"
 )
 
-// stranger is a peer in this process that says whatever a test wants.
-type stranger struct {
-	host   *p2p.Host
-	scheme *bitcoin.Scheme
-	signer *bitcoin.Signer
-}
-
-// meet makes a stranger that listens on loopback.
-func meet(t testing.TB) *stranger {
-	t.Helper()
-	s, err := newStranger()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.host.Close() })
-	return s
-}
+// stranger is a peer in this process that can be dialled and answers whatever a test wants.
+type stranger struct{ host *p2p.Host }
 
 func newStranger() (*stranger, error) {
 	var key [32]byte
-	var seed [64]byte
 	rand.Read(key[:])
-	rand.Read(seed[:])
+	host, err := p2p.New(p2p.Config{PrivateKey: key, Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Log: slog.New(slog.DiscardHandler)})
+	return &stranger{host}, err
+}
+
+// hello is what a proper peer says first.
+func hello() *wire.Hello {
 	scheme, err := bitcoin.NewScheme("simnet")
 	if err != nil {
-		return nil, err
+		panic(err)
 	}
-	signer, err := bitcoin.NewSigner(scheme, seed[:], bitcoin.SystemRandom)
-	if err != nil {
-		return nil, err
-	}
-	host, err := p2p.New(p2p.Config{PrivateKey: key, Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return nil, err
-	}
-	return &stranger{host, scheme, signer}, nil
-}
-
-func (s *stranger) hello() *wire.Hello {
-	return &wire.Hello{Versions: []uint32{wire.Version}, Genesis: s.scheme.Genesis(), Agent: "stranger"}
-}
-
-// dial connects to a daemon and says hello in the given words.
-func (s *stranger) dial(ctx context.Context, addr string, hello wire.Message) (*line, error) {
-	conn, err := s.host.Dial(ctx, addr)
-	if err != nil {
-		return nil, err
-	}
-	l := listen(conn)
-	if hello == nil {
-		return l, nil
-	}
-	return l, l.say(hello)
+	return &wire.Hello{Versions: []uint32{wire.Version}, Genesis: scheme.Genesis(), Agent: "stranger"}
 }
 
 // line is a connection with all that the other side said and nobody asked for yet.
@@ -155,36 +118,25 @@ func hear[M wire.Message](l *line) (m M, err error) {
 	}
 }
 
-// cut waits until the other side has ended the connection, and returns its last word, if there was one.
-func (l *line) cut() (*wire.Error, error) {
-	last, err := hear[*wire.Error](l)
-	select {
-	case <-l.conn.Done():
-		return last, nil
-	case <-time.After(patience):
-		return last, fmt.Errorf("the connection was not ended: %w", err)
-	}
-}
-
 // manners are the ways in which a stranger that is dialled answers.
 var manners = map[string]func(s *stranger, l *line) error{
 	"network": func(s *stranger, l *line) error {
-		h := s.hello()
+		h := hello()
 		h.Genesis[0] ^= 1
 		return l.say(h)
 	},
 	"version": func(s *stranger, l *line) error {
-		h := s.hello()
+		h := hello()
 		h.Versions = []uint32{wire.Version + 1, wire.Version + 2}
 		return l.say(h)
 	},
 	"feature": func(s *stranger, l *line) error {
-		h := s.hello()
+		h := hello()
 		h.Features = []uint32{100, 103}
 		return l.say(h)
 	},
 	"optional": func(s *stranger, l *line) error {
-		h := s.hello()
+		h := hello()
 		h.Features = []uint32{101, 103}
 		return l.say(h)
 	},
@@ -194,7 +146,7 @@ var manners = map[string]func(s *stranger, l *line) error{
 	},
 	"hangup": func(s *stranger, l *line) error { return l.conn.Close() },
 	"refuse": func(s *stranger, l *line) error {
-		if err := l.say(s.hello()); err != nil {
+		if err := l.say(hello()); err != nil {
 			return err
 		}
 		o, err := hear[*channel.Open](l)
@@ -204,7 +156,7 @@ var manners = map[string]func(s *stranger, l *line) error{
 		return l.say(&channel.Refuse{Channel: channel.NewID(s.host.Self(), l.conn.Peer(), o.Nonce), Code: "full", Text: "no room, \u202eeb yaM later"})
 	},
 	"wrongkeys": func(s *stranger, l *line) error {
-		if err := l.say(s.hello()); err != nil {
+		if err := l.say(hello()); err != nil {
 			return err
 		}
 		o, err := hear[*channel.Open](l)
@@ -216,7 +168,7 @@ var manners = map[string]func(s *stranger, l *line) error{
 			Confirmations: 1, MaxUnacked: 1000, Window: 1})
 	},
 	"foreign": func(s *stranger, l *line) error { // answers for a channel that nobody asked about
-		if err := l.say(s.hello()); err != nil {
+		if err := l.say(hello()); err != nil {
 			return err
 		}
 		if _, err := hear[*channel.Open](l); err != nil {
