@@ -118,6 +118,17 @@ func hear[M wire.Message](l *line) (m M, err error) {
 	}
 }
 
+// cut waits until the other side has ended the connection, and returns its last word, if there was one.
+func (l *line) cut() (*wire.Error, error) {
+	last, err := hear[*wire.Error](l)
+	select {
+	case <-l.conn.Done():
+		return last, nil
+	case <-time.After(patience):
+		return last, fmt.Errorf("the connection was not ended: %w", err)
+	}
+}
+
 // manners are the ways in which a stranger that is dialled answers.
 var manners = map[string]func(s *stranger, l *line) error{
 	"network": func(s *stranger, l *line) error {
