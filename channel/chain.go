@@ -39,9 +39,9 @@ func (s *State) dueStop() []Effect {
 	if s.Phase == PhaseSettling || s.Phase.Final() {
 		return nil
 	}
-	in := s.In.Total > 0 && s.Tip >= s.Terms.StopHeight(s.Terms.In)
+	in := s.In.Total > 0 && s.Tip >= s.Terms.StopHeight(s.Terms.In) || s.Terms.In.Exists() && s.Tip >= s.Terms.In.Expiry
 	out := s.Terms.Out.Exists() && s.Tip >= s.Terms.Out.Expiry
-	if out && s.Phase == PhaseAgreed && s.unfunded() {
+	if (in || out) && s.Phase == PhaseAgreed && s.unfunded() {
 		return s.move(PhaseAbandoned)
 	}
 	if in || out {
@@ -69,11 +69,22 @@ func (s *State) CanSettle() bool {
 
 // CanRefund reports whether something of the own lane can be had back alone at this height.
 func (s *State) CanRefund() bool {
-	f := &s.OutFunding
-	if f.Spend == nil {
-		return len(f.Seen) > 0 && s.Tip >= s.Terms.Out.Expiry && s.Phase == PhaseSettling
+	return s.canSweep() || s.Tip >= s.Terms.Out.Expiry && s.Phase == PhaseSettling && len(s.OutFunding.returns()) > 0
+}
+
+func (s *State) canSweep() bool {
+	sp := s.OutFunding.Spend
+	return sp != nil && sp.Kind == SpentSettled && sp.RefundValue >= DustSat && sp.Swept == 0 && s.Tip >= sp.Height
+}
+
+// Refunds is what Refund takes back: the refund output of a settlement if there is one to sweep, else
+// what is at the own lane's script.
+func (s *State) Refunds() (sweep bool, outputs []Output) {
+	if s.canSweep() {
+		sp := s.OutFunding.Spend
+		return true, []Output{{Outpoint: Outpoint{TxID: sp.TxID, Index: sp.RefundIndex}, Value: sp.RefundValue, Height: sp.Height}}
 	}
-	return f.Spend.Kind == SpentSettled && f.Spend.RefundValue >= DustSat && f.Spend.Swept == 0 && s.Tip >= f.Spend.Height
+	return false, s.OutFunding.returns()
 }
 
 func (s *State) dueClosed() []Effect {
@@ -92,9 +103,19 @@ func (s *State) laneDone(out bool) bool {
 	if !terms.Exists() {
 		return true
 	}
+	if out {
+		for _, o := range f.Seen {
+			if o.Returned > 0 && !s.deep(o.Returned) {
+				return false
+			}
+		}
+		if len(f.returns()) > 0 {
+			return false
+		}
+	}
 	if f.Spend == nil {
 		if out {
-			return f.unused()
+			return f.Tx == nil && f.Claimed == (Outpoint{})
 		}
 		return s.In.Total == 0 && (f.unused() || s.Phase == PhaseSettling)
 	}
@@ -154,6 +175,17 @@ func (s *State) spendSeen(e SpendSeen) []Effect {
 	return append(effects, s.due()...)
 }
 
+func (s *State) returnSeen(e ReturnSeen) []Effect {
+	for i := range s.OutFunding.Seen {
+		o := &s.OutFunding.Seen[i]
+		if o.Outpoint == e.Outpoint && o.Outpoint != s.OutFunding.Claimed && o.Returned != e.Height {
+			o.Returned = e.Height
+			return append([]Effect{Save{Cold: true}}, s.due()...)
+		}
+	}
+	return nil
+}
+
 func (s *State) sweepSeen(e SweepSeen) []Effect {
 	if s.OutFunding.Spend == nil || s.OutFunding.Spend.Swept == e.Height {
 		return nil
@@ -167,6 +199,9 @@ func (s *State) reorganised(e Reorganised) []Effect {
 	for _, f := range []*Funding{&s.OutFunding, &s.InFunding} {
 		kept := f.Seen[:0]
 		for _, o := range f.Seen {
+			if o.Returned >= e.Height && o.Returned > 0 {
+				o.Returned, changed = 0, true
+			}
 			if o.Height < e.Height {
 				kept = append(kept, o)
 			}

@@ -154,10 +154,26 @@ func (s *State) dueClose() []Effect {
 	if s.Closing.Tx != nil {
 		return []Effect{Publish{Tx: *s.Closing.Tx}}
 	}
-	if s.Tip >= s.Closing.At+CloseTimeout {
+	if s.Tip >= s.Closing.At+CloseTimeout && s.gainsAlone() {
 		return s.move(PhaseSettling)
 	}
 	return s.offer()
+}
+
+func (s *State) advice() string {
+	if s.Phase == PhaseAgreed && s.awaits() {
+		return "; send nothing to its address: what arrives there returns after block " + itoa(uint64(s.Terms.Out.Expiry))
+	}
+	return "; close it with --force"
+}
+
+// gainsAlone reports whether ending alone brings anything now. A payer to whom nothing is owed would only
+// wait for its refund; a payee to whom nothing is owed would leave the payer to that wait. Both can still
+// close together when the other comes back.
+func (s *State) gainsAlone() bool {
+	_, out := s.OutFunding.Claim()
+	_, in := s.InFunding.Claim()
+	return s.CanSettle() && s.In.Total.SatCeil() >= MinReturn || !out && !in
 }
 
 // refused handles a Refuse that names the channel.
@@ -166,11 +182,11 @@ func (s *State) refused(m *Refuse) []Effect {
 		return []Effect{Alert{Text: "the peer refused: " + m.Code + ": " + m.Text, Peers: true}}
 	}
 	s.Synced = false
-	if s.Phase == PhaseAgreed && s.unfunded() {
+	if s.Phase == PhaseAgreed && s.unfunded() && !s.awaits() {
 		return s.move(PhaseAbandoned)
 	}
 	if s.Phase >= PhaseClosing {
 		return nil // it has closed already; the chain tells
 	}
-	return []Effect{Alert{Text: "the peer does not know this channel any more: " + m.Text + "; close it with --force", Peers: true}}
+	return []Effect{Alert{Text: "the peer does not know this channel any more: " + m.Text + s.advice(), Peers: true}}
 }

@@ -85,6 +85,12 @@ type (
 		Out   bool
 		Spend Spend
 	}
+	// ReturnSeen: another output at the own lane's script than the claimed one was spent in a block. Only
+	// the payer can do that alone.
+	ReturnSeen struct {
+		Outpoint Outpoint
+		Height   uint32
+	}
 	// SweepSeen: the refund output of the own lane's settlement was spent in a block.
 	SweepSeen struct{ Height uint32 }
 	// Reorganised: blocks from Height upwards are no longer part of the best chain.
@@ -109,6 +115,7 @@ func (Received) input()       {}
 func (Height) input()         {}
 func (OutputSeen) input()     {}
 func (SpendSeen) input()      {}
+func (ReturnSeen) input()     {}
 func (SweepSeen) input()      {}
 func (Reorganised) input()    {}
 

@@ -156,9 +156,18 @@ func (s *State) unfunded() bool {
 	return s.OutFunding.unused() && len(s.InFunding.Seen) == 0
 }
 
+// awaits reports whether somebody may still be sending money to the own lane's address, because this node
+// gave it out. It is watched until the lane expires, whatever the peer thinks of the channel by then.
+func (s *State) awaits() bool {
+	return s.Terms.External && s.Terms.Out.Exists() && s.Tip < s.Terms.Out.Expiry
+}
+
 // given reports whether an unfunded channel is given up: by the opener that did not fund it in the run
 // in which it was agreed, and by both after Heights.Abandon.
 func (s *State) given() bool {
+	if s.awaits() {
+		return false
+	}
 	return s.Tip >= s.Terms.OpenedAt+s.Terms.Heights.Abandon || s.Terms.Opener && !s.Terms.External && !s.fresh
 }
 

@@ -16,6 +16,11 @@ const (
 	// of a close is left to the fee.
 	DustSat Sat = 330
 
+	// MinReturn is the least for which a channel goes to the chain without need: what somebody sends to the
+	// own lane's address beside the funding, or what a payee settles while a close together can still come.
+	// Either transaction costs some hundred satoshis.
+	MinReturn Sat = 1_000
+
 	// MaxRefBytes bounds the reference of a payment.
 	MaxRefBytes = 64
 

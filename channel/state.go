@@ -62,6 +62,7 @@ type Output struct {
 	Outpoint Outpoint
 	Value    Sat
 	Height   uint32
+	Returned uint32 `json:",omitempty"` // height at which the payer took it back; never of the claimed output
 }
 
 // SpendKind says how a funding output was spent.
@@ -113,6 +114,18 @@ func (f *Funding) Claim() (Output, bool) {
 		}
 	}
 	return Output{}, false
+}
+
+// returns are the outputs at the own lane's script that the payer can have back after expiry: the claimed
+// one, unless it is spent, and what came beside it.
+func (f *Funding) returns() (list []Output) {
+	for _, o := range f.Seen {
+		claimed := o.Outpoint == f.Claimed
+		if o.Returned == 0 && !(claimed && f.Spend != nil) && (claimed || o.Value >= MinReturn) {
+			list = append(list, o)
+		}
+	}
+	return list
 }
 
 // unused reports whether no money ever went, or is on its way, to the lane. A reorganisation takes

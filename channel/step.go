@@ -64,6 +64,8 @@ func (s *State) slow(e Input) ([]Effect, error) {
 		return s.outputSeen(e), nil
 	case SpendSeen:
 		return s.spendSeen(e), nil
+	case ReturnSeen:
+		return s.returnSeen(e), nil
 	case SweepSeen:
 		return s.sweepSeen(e), nil
 	case Reorganised:

@@ -62,6 +62,11 @@ func (s *State) recoverable() (sat Sat) {
 	if _, ok := s.InFunding.Claim(); ok && s.InFunding.Spend == nil {
 		sat += s.In.Spent.SatCeil()
 	}
+	for _, o := range s.OutFunding.returns() {
+		if o.Outpoint != s.OutFunding.Claimed {
+			sat += o.Value
+		}
+	}
 	return sat
 }
 

@@ -292,7 +292,10 @@ func (n *Node) spent(ctx context.Context, at watched, o channel.Outpoint, b ledg
 	var lane ledger.Lane
 	n.read(at.d, func(d *driver) { lane = d.lane(at.out) })
 	if lane.Funding != o {
-		return nil // a doubled deposit went back
+		if at.out { // a deposit that was not agreed, or came twice
+			return at.d.apply(ctx, channel.ReturnSeen{Outpoint: o, Height: b.Height})
+		}
+		return nil
 	}
 	spend, err := n.deps.Scheme.ParseSpend(lane, m.Raw)
 	if err != nil { // only both sides together can make such a spend; it must not stop the scan

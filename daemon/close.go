@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/runnel/runnel/channel"
@@ -240,15 +241,10 @@ func (d *driver) settle() {
 // refund takes back what the own lane left us.
 func (d *driver) refund() {
 	d.exit(1, func(st channel.State, script []byte, rate ledger.FeeRate) (ledger.Tx, error) {
-		f, t := &st.OutFunding, st.Terms.Out
+		sweep, outputs := st.Refunds()
 		var inputs []ledger.RefundInput
-		if sp := f.Spend; sp != nil {
-			inputs = []ledger.RefundInput{{Terms: t, Index: st.Terms.OutKey, Outpoint: channel.Outpoint{TxID: sp.TxID, Index: sp.RefundIndex},
-				Value: sp.RefundValue, Settled: true}}
-		} else {
-			for _, o := range f.Seen {
-				inputs = append(inputs, ledger.RefundInput{Terms: t, Index: st.Terms.OutKey, Outpoint: o.Outpoint, Value: o.Value})
-			}
+		for _, o := range outputs {
+			inputs = append(inputs, ledger.RefundInput{Terms: st.Terms.Out, Index: st.Terms.OutKey, Outpoint: o.Outpoint, Value: o.Value, Settled: sweep})
 		}
 		return d.n.deps.Signer.Refund(inputs, script, rate)
 	})
@@ -286,12 +282,12 @@ func (d *driver) buildExit(side int, st channel.State, ex exits, build func(chan
 		last = st.OutFunding.Exit
 	}
 	rate := d.n.rate(uint64(ex.rate))
-	stands := last != nil && d.exitStands(side, st, last)
-	if stands {
-		if st.Tip < last.Height+patience {
-			d.n.publish(d, *last)
-			return nil
-		}
+	stands, conflicts := d.exitStands(side, st, last)
+	if stands && st.Tip < last.Height+patience {
+		d.n.publish(d, *last)
+		return nil
+	}
+	if conflicts {
 		rate = max(rate, ledger.FeeRate(last.Rate+last.Rate/4+1000)) // a replacement never pays less
 	}
 	script, err := d.exitScript(ex)
@@ -327,26 +323,30 @@ func (d *driver) exitScript(ex exits) ([]byte, error) {
 	return script, err
 }
 
-// exitStands reports whether the last exit still spends what is to be spent: a refund of the funding is
-// void once the peer has settled.
-func (d *driver) exitStands(side int, st channel.State, last *channel.OwnTx) bool {
+// exitStands reports whether the last exit spends just what is to be spent, and whether it spends any of it:
+// a refund of the funding is void once the peer has settled, and too small once more has arrived.
+func (d *driver) exitStands(side int, st channel.State, last *channel.OwnTx) (stands, conflicts bool) {
+	if last == nil {
+		return false, false
+	}
 	ins, _, err := d.n.deps.Scheme.Parts(last.Raw)
 	if err != nil {
-		return false
+		return false, false
 	}
-	want := st.InFunding.Claimed
+	want := []channel.Outpoint{st.InFunding.Claimed}
 	if side == 1 {
-		want = st.OutFunding.Claimed
-		if sp := st.OutFunding.Spend; sp != nil {
-			want = channel.Outpoint{TxID: sp.TxID, Index: sp.RefundIndex}
+		want = nil
+		_, outputs := st.Refunds()
+		for _, o := range outputs {
+			want = append(want, o.Outpoint)
 		}
 	}
+	stands = len(ins) == len(want)
 	for _, in := range ins {
-		if in == want {
-			return true
-		}
+		wanted := slices.Contains(want, in)
+		stands, conflicts = stands && wanted, conflicts || wanted
 	}
-	return false
+	return stands, conflicts
 }
 
 // closeWait is how long Close waits for the peer before it answers that the outcome is pending.
@@ -415,7 +415,7 @@ func (n *Node) closeTogether(ctx context.Context, d *driver, script []byte, req 
 		why = failure
 	}
 	return r, channel.Faultf(channel.CodePending, "closing began and is not done: %s", why).
-		WithHint("no more payments are made; the close goes on by itself, and after %d blocks each side settles alone", channel.CloseTimeout)
+		WithHint("no more payments are made; the close goes on by itself, and after %d blocks a side that was paid settles alone", channel.CloseTimeout)
 }
 
 // shares reads from the transaction what each side really gets.

@@ -202,3 +202,39 @@ func TestCloseWithPaymentsInFlight(t *testing.T) {
 		})
 	}
 }
+
+// A payer to whom nothing is owed gains nothing by ending alone: it waits for the peer, which comes back
+// long after the time for a close, instead of for its refund.
+func TestPeerComesBackLate(t *testing.T) {
+	w := newWorld(t)
+	alice, bob := w.start("alice", nil), w.start("bob", nil)
+	alice.fund(2_000_000)
+	id := w.open(alice, bob, 1_000_000, 0)
+	bob.halt()
+	ctx, cancel := context.WithTimeout(w.ctx(), 100*time.Millisecond)
+	defer cancel()
+	_, err := alice.Close(ctx, channel.CloseRequest{Channel: id.String()})
+	if codeOf(err) != channel.CodePeerUnreachable {
+		t.Errorf("close without the peer: %v", err)
+	}
+	bob.boot()
+	w.eventually("connected", func() bool { return alice.State(id).Synced })
+	w.lose(func(from channel.PeerID, _ wire.Message) bool { return from == w.id("bob") })
+	ctx, cancel = context.WithTimeout(w.ctx(), 100*time.Millisecond)
+	defer cancel()
+	_, err = alice.Close(ctx, channel.CloseRequest{Channel: id.String()})
+	if codeOf(err) != channel.CodePending {
+		t.Errorf("close without an answer: %v", err)
+	}
+	bob.halt()
+	w.lose(nil)
+	w.chain.Mine(20)
+	w.synced(alice)
+	bob.boot()
+	w.synced(bob)
+	w.eventually("closed together", func() bool { return alice.State(id).Closing.Tx != nil })
+	w.finish(alice, bob, id, 0)
+	if k := alice.State(id).OutFunding.Spend.Kind; k != channel.SpentTogether {
+		t.Errorf("it ended by a spend of kind %d", k)
+	}
+}

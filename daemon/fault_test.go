@@ -148,7 +148,8 @@ func (w *world) feesAndLocked(own map[[32]byte]bool, ms []*member) (fees, locked
 		var in, out int64
 		faucet := false
 		for _, i := range tx.MsgTx().TxIn {
-			if !own[i.PreviousOutPoint.Hash] {
+			prev := channel.Outpoint{TxID: i.PreviousOutPoint.Hash, Index: i.PreviousOutPoint.Index}
+			if !own[prev.TxID] && !w.gifts[prev] {
 				faucet = true
 				break
 			}
@@ -166,6 +167,11 @@ func (w *world) feesAndLocked(own map[[32]byte]bool, ms []*member) (fees, locked
 			}
 		}
 		fees += channel.Sat(in - out)
+	}
+	for o := range w.gifts {
+		if out, _, err := ms[0].chain.Unspent(w.ctx(), o); err == nil {
+			locked += out.Value
+		}
 	}
 	return fees, locked
 }

@@ -112,13 +112,8 @@ func TestPowerLossInFlight(t *testing.T) {
 				alice.fund(2_000_000)
 				id := w.open(alice, bob, 1_000_000, 0)
 				alice.burst(id, 1, 10, 10).insist()
-				writes, slow := 0, make(chan struct{})
-				bob.disk.fault(func([]*store.Batch) error {
-					if writes++; writes > 1 {
-						<-slow
-					}
-					return nil
-				})
+				slow := make(chan struct{})
+				bob.disk.fault(func([]*store.Batch) error { <-slow; return nil })
 				b := alice.burst(id, 2, 100, 1_000)
 				w.eventually("at least 32 in flight", func() bool { return alice.State(id).Out.NextSeq-bob.durable(id).In.NextSeq >= 32 })
 				close(slow)

@@ -29,6 +29,7 @@ type world struct {
 	mu      sync.Mutex // guards the fields below
 	members map[channel.PeerID]*member
 	losing  func(from channel.PeerID, m wire.Message) bool
+	gifts   map[channel.Outpoint]bool // that came to lanes from outside
 }
 
 // member is a node that can be ended and started again on the same store.
@@ -46,10 +47,11 @@ type member struct {
 	change    func(*daemon.Config)
 	given     channel.Sat // by fund
 	cfg       daemon.Config
+	scheme    *bitcoin.Scheme
 }
 
 func newWorld(t testing.TB) *world {
-	w := &world{t: t, chain: ledgertest.NewMemory(), net: p2ptest.NewNetwork(), members: map[channel.PeerID]*member{}}
+	w := &world{t: t, chain: ledgertest.NewMemory(), net: p2ptest.NewNetwork(), members: map[channel.PeerID]*member{}, gifts: map[channel.Outpoint]bool{}}
 	if _, bench := t.(*testing.B); !bench {
 		w.net.Drop(w.pass)
 	}
@@ -83,6 +85,7 @@ func (m *member) boot() {
 	m.cfg = cfg
 	scheme, err := bitcoin.NewScheme("simnet")
 	must(t, err)
+	m.scheme = scheme
 	signer, err := bitcoin.NewSigner(scheme, m.seed, nonces(m.name))
 	must(t, err)
 	m.committer = store.NewCommitter(m.disk, store.Limits{})

@@ -110,16 +110,14 @@ func (s *Side) settle() {
 }
 
 func (s *Side) refund() {
-	f := &s.State.OutFunding
 	tx := &Tx{Kind: "refund", Lock: s.State.Terms.Out.Expiry}
+	sweep, outputs := s.State.Refunds()
+	if sweep {
+		tx.Kind, tx.Lock = "sweep", 0
+	}
 	var sum channel.Sat
-	if sp := f.Spend; sp != nil {
-		tx.Kind, tx.Lock, sum = "sweep", 0, sp.RefundValue
-		tx.Spends = []channel.Outpoint{{TxID: sp.TxID, Index: sp.RefundIndex}}
-	} else {
-		for _, o := range f.Seen {
-			tx.Spends, sum = append(tx.Spends, o.Outpoint), sum+o.Value
-		}
+	for _, o := range outputs {
+		tx.Spends, sum = append(tx.Spends, o.Outpoint), sum+o.Value
 	}
 	tx.Outs = []TxOut{{WalletScript(s.Name), sum}}
 	_ = s.feed(channel.ExitBuilt{Out: true, Tx: tx.Own(s.State.Tip)})

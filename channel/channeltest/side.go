@@ -402,6 +402,8 @@ func (s *Side) lookTx(tx *Tx, height uint32, out bool, terms *channel.LaneTerms)
 			_ = s.feed(channel.SpendSeen{Out: out, Spend: spendOf(tx, *terms, height)})
 		} else if sp := f.Spend; out && sp != nil && o == (channel.Outpoint{TxID: sp.TxID, Index: sp.RefundIndex}) {
 			_ = s.feed(channel.SweepSeen{Height: height})
+		} else if out {
+			_ = s.feed(channel.ReturnSeen{Outpoint: o, Height: height})
 		}
 	}
 }
