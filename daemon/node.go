@@ -75,6 +75,8 @@ type Node struct {
 
 	keyMu sync.Mutex // one caller takes key indexes at a time
 
+	openMu sync.Mutex // one Open of a peer is judged and stored at a time, so that the limits count all others
+
 	mu        sync.Mutex // guards the maps below, never held over I/O
 	drivers   map[channel.ID]*driver
 	lanes     map[laneKey]laneRef

@@ -377,22 +377,23 @@ func (d *driver) until(ctx context.Context, cond func(*driver) bool) error {
 // receiveOpen has a peer's Open answered beside what else it says.
 func (n *Node) receiveOpen(s *session, o *channel.Open) {
 	id := channel.NewID(n.deps.Transport.Self(), s.peer, o.Nonce)
-	refuse := func(code, text string) {
-		n.log.Debug("a channel was refused", "peer", s.peer, "reason", text)
-		s.refuse(&channel.Refuse{Channel: id, Code: code, Text: text})
-	}
 	if !n.mayAnswer(s.peer) {
-		refuse(channel.DenyBusy, "too many opens at once")
+		s.refuse(&channel.Refuse{Channel: id, Code: channel.DenyBusy, Text: "too many opens at once"})
 		return
 	}
 	n.spawn(func() {
 		defer n.answeredOpen(s.peer)
-		n.answerOpen(s, o, refuse)
+		n.answerOpen(s, o, func(code, text string) {
+			n.log.Debug("a channel was refused", "peer", s.peer, "reason", text)
+			n.send(s.peer, &channel.Refuse{Channel: id, Code: code, Text: text}) // waits for nobody: others want to open too
+		})
 	})
 }
 
 // answerOpen is the other side of propose: terms are durable here before the peer hears of them.
 func (n *Node) answerOpen(s *session, o *channel.Open, refuse func(code, text string)) {
+	n.openMu.Lock()
+	defer n.openMu.Unlock()
 	tip, err := n.needChain()
 	if err != nil || n.closed.Load() {
 		refuse(channel.DenyNotReady, "this node can't see the chain now")
