@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/runnel/runnel/channel"
@@ -18,6 +19,9 @@ func Promised(s store.Store, self, peer channel.PeerID, m wire.Message) error {
 	}
 	for _, id := range ids {
 		st, err := stored(s, id)
+		if errors.Is(err, store.ErrNotFound) {
+			continue // discarded meanwhile
+		}
 		if err != nil {
 			return err
 		}
