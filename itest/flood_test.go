@@ -13,6 +13,7 @@ import (
 
 // TestFlood: peers that say too much, too slowly, or something else. alice pays meanwhile.
 func TestFlood(t *testing.T) {
+	t.Parallel()
 	a := newArena(t)
 	w := a.world
 	addr, err := w.Node("bob").Address(w.ctx)

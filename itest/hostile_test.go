@@ -269,6 +269,7 @@ func (a *arena) honest(w *world) {
 
 // TestHostilePeer: every misdeed on a real channel ends well.
 func TestHostilePeer(t *testing.T) {
+	t.Parallel()
 	a := newArena(t)
 	type end struct {
 		f *foe

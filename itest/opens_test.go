@@ -10,6 +10,7 @@ import (
 
 // TestHostileOpens: channels that nobody should agree to, and deposits that are not what was agreed.
 func TestHostileOpens(t *testing.T) {
+	t.Parallel()
 	a := newArena(t)
 	for _, o := range badOpens {
 		t.Run(o.name, func(t *testing.T) {
