@@ -363,9 +363,18 @@ func (d *driver) fail(box *outbox, err error) {
 	}
 }
 
+// storeRetry is how long after a failed write a channel looks at the chain again.
+const storeRetry = time.Second
+
 // reload drops the speculative state. What was signed in it never left this node.
 func (d *driver) reload(cause error) {
 	d.n.drop(d.peer, "local storage failed")
+	d.n.deps.After(storeRetry, func() { // what the chain asked for may be among what was dropped
+		_, away := d.n.chain.unreachable()
+		if tip, ok := d.n.chain.tip(); ok && away == nil && d.n.ctx.Err() == nil && d.n.chain.scanned.Load() {
+			d.post(channel.Height{Tip: tip.Height})
+		}
+	})
 	d.lazy, d.recent = nil, map[uint64]*frameRecord{}
 	st, err := d.load()
 	if err != nil {

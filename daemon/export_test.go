@@ -68,8 +68,6 @@ func promised(st *channel.State, m wire.Message) error {
 		broken = m.Lane == st.Terms.Out.ID() && (m.NextSeq() > st.Out.NextSeq || m.Total > st.Out.Total)
 	case *channel.Ack:
 		broken = m.Lane == st.Terms.In.ID() && (m.NextSeq > st.In.NextSeq || m.Total > st.In.Total || m.Spent > st.In.Spent)
-	case *channel.Ready:
-		broken = m.Lane == st.Terms.In.ID() && !st.InFunding.Ready
 	case *channel.Funded:
 		broken = m.Lane == st.Terms.Out.ID() && st.OutFunding.Claimed != m.Funding
 	case *channel.Resync:

@@ -428,9 +428,11 @@ func (n *Node) keepConnected() {
 			if now.Before(next[peer]) {
 				continue
 			}
+			if !n.redial(peer) {
+				break
+			}
 			p := min(max(2*pause[peer], retryFirst), retryMost)
 			pause[peer], next[peer] = p, now.Add(p)
-			n.redial(peer)
 		}
 		n.mu.Lock()
 		for peer := range pause {
@@ -442,6 +444,10 @@ func (n *Node) keepConnected() {
 		n.mu.Unlock()
 	}
 }
+
+// maxDials bounds how many peers are dialled again at once, so that thousands of them that are away cost
+// neither goroutines nor sockets.
+const maxDials = 64
 
 // missing lists peers that we share a live channel with and are not connected to.
 func (n *Node) missing() (peers []channel.PeerID) {
@@ -455,8 +461,13 @@ func (n *Node) missing() (peers []channel.PeerID) {
 	return peers
 }
 
-func (n *Node) redial(peer channel.PeerID) {
+// redial reports false when too many are dialled already.
+func (n *Node) redial(peer channel.PeerID) bool {
 	n.mu.Lock()
+	if len(n.dialing) >= maxDials {
+		n.mu.Unlock()
+		return false
+	}
 	n.dialing[peer] = true
 	n.mu.Unlock()
 	n.spawn(func() {
@@ -470,6 +481,7 @@ func (n *Node) redial(peer channel.PeerID) {
 			n.log.Debug("a peer can't be reached", "peer", peer, "err", err)
 		}
 	})
+	return true
 }
 
 // Connect dials a peer.
