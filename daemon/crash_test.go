@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/runnel/runnel/channel"
-	"github.com/runnel/runnel/ledger"
 	"github.com/runnel/runnel/wire"
 )
 
@@ -206,5 +205,4 @@ func TestSettlementThroughAFeeStorm(t *testing.T) {
 			w.synced(bob)
 		}
 	}
-	var _ ledger.FeeRate
 }
