@@ -237,6 +237,9 @@ func (d *driver) handle(box *outbox, m any) {
 			d.turn(box, channel.Disconnected{})
 		}
 	case said:
+		if _, pays := m.event.(frameEvent); pays && d.n.diskFull() {
+			return // not even a refusal can be stored; the payer asks again
+		}
 		if m.s.num >= d.met { // what an older session still had to say is over
 			d.meet(box, m.s)
 			d.turn(box, m.event)

@@ -123,3 +123,6 @@ func Records(scheme ledger.Scheme, st *channel.State) (list [][2][]byte, err err
 	return [][2][]byte{{channelKey(st.Terms.ID), cold}, {laneRecordKey(st.Terms.ID, true), append(out, make([]byte, 8)...)},
 		{laneRecordKey(st.Terms.ID, false), in}, {scriptsKey(st.Terms.ID), scripts.encode(&st.Terms)}}, nil
 }
+
+// FreeDisk is what the node last saw of its disk.
+func (n *Node) FreeDisk() int64 { return n.disk.Load() }

@@ -86,6 +86,13 @@ func (n *Node) Handler() http.Handler {
 	return mux
 }
 
+// diskFull reports whether so little is free that nothing may be written for a peer any more, refusals
+// included: a peer can cause as many of them as it likes.
+func (n *Node) diskFull() bool {
+	free := n.disk.Load()
+	return free >= 0 && free < n.limits.Load().MinFreeDisk/2
+}
+
 func health(w http.ResponseWriter, ok bool, text string) {
 	w.Header().Set("Content-Type", "application/json")
 	if !ok {

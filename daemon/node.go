@@ -84,6 +84,7 @@ type Node struct {
 	sessions  map[channel.PeerID]*session
 	opening   map[channel.ID]chan channel.Message // own Opens that wait for an answer
 	pending   map[channel.PeerID]int              // Opens of peers being answered
+	held      map[channel.PeerID][]held           // payments that wait for a connection
 	openings  openings
 	greetings uint64 // sessions so far
 	dialing   map[channel.PeerID]bool
@@ -120,7 +121,7 @@ func New(cfg Config, deps Deps) (*Node, error) {
 		drivers: map[channel.ID]*driver{}, lanes: map[laneKey]laneRef{}, byPeer: map[channel.PeerID][]*driver{},
 		sessions: map[channel.PeerID]*session{}, opening: map[channel.ID]chan channel.Message{},
 		pending: map[channel.PeerID]int{}, dialing: map[channel.PeerID]bool{}, hellos: map[channel.PeerID][]chan error{},
-		watch: newWatchlist(), openings: newOpenings(), stop: make(chan struct{}),
+		watch: newWatchlist(), openings: newOpenings(), held: map[channel.PeerID][]held{}, stop: make(chan struct{}),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.chain.ready, n.chain.reached = make(chan struct{}), deps.Now()

@@ -135,25 +135,57 @@ func (n *Node) checkPay(p channel.Payment) error {
 	return nil
 }
 
-// enqueue gives the job to its channel, connecting to the peer first if need be.
+// held is a job that waits for a connection to its peer.
+type held struct {
+	d *driver
+	j *job
+}
+
+// enqueue gives the job to its channel. If the peer is away it waits, with all others to this peer, for one
+// attempt to connect.
 func (n *Node) enqueue(d *driver, j *job) {
 	if n.session(d.peer) != nil {
 		d.post(payEvent{j})
 		return
 	}
-	ok := n.spawn(func() {
-		ctx, cancel := context.WithTimeout(n.ctx, 5*time.Second)
-		defer cancel()
-		if _, err := n.connect(ctx, string(d.peer)); err != nil {
-			j.take()
-			n.abandon(j, channel.Faultf(channel.CodePeerUnreachable, "%v; nothing was signed", err))
-			return
-		}
-		d.post(payEvent{j})
-	})
-	if !ok {
-		n.abandon(j, channel.Faultf(channel.CodeStopping, "the daemon is stopping"))
+	n.mu.Lock()
+	list, trying := n.held[d.peer]
+	n.held[d.peer] = append(list, held{d, j})
+	n.mu.Unlock()
+	if trying {
+		return
 	}
+	if !n.spawn(func() { n.deliver(d.peer) }) {
+		for _, h := range n.unhold(d.peer) {
+			n.abandon(h.j, channel.Faultf(channel.CodeStopping, "the daemon is stopping"))
+		}
+	}
+}
+
+// deliver connects to a peer and hands over what waits for that.
+func (n *Node) deliver(peer channel.PeerID) {
+	ctx, cancel := context.WithTimeout(n.ctx, 5*time.Second)
+	defer cancel()
+	s, err := n.connect(ctx, string(peer))
+	for _, h := range n.unhold(peer) {
+		switch {
+		case err != nil:
+			h.j.take()
+			n.abandon(h.j, channel.Faultf(channel.CodePeerUnreachable, "%v; nothing was signed", err))
+		case n.chain.scanned.Load():
+			h.d.post(met{s}, payEvent{h.j}) // not before the channel has greeted
+		default:
+			h.d.post(payEvent{h.j})
+		}
+	}
+}
+
+func (n *Node) unhold(peer channel.PeerID) []held {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	list := n.held[peer]
+	delete(n.held, peer)
+	return list
 }
 
 // abandon ends a job before anything was signed for it.
