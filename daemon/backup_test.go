@@ -9,6 +9,7 @@ import (
 // An old backup of the payer: the payee's proof is adopted, counted in the budget, and the channel only
 // closes, with what was really paid.
 func TestOldBackupOfThePayer(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob, id := w.pair()
 	alice.pay(id.String(), 5_000_000)
@@ -37,6 +38,7 @@ func TestOldBackupOfThePayer(t *testing.T) {
 // An old backup of the payee: it never settles below what it was paid when the payer is honest, and takes
 // no more.
 func TestOldBackupOfThePayee(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob, id := w.pair()
 	alice.pay(id.String(), 5_000_000)

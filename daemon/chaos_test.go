@@ -14,12 +14,13 @@ import (
 // that fail, connections that break, reorganisations, a chain that is away. Every id is one payment, both
 // books agree, and the close pays each side what is its own to the satoshi.
 func TestChaos(t *testing.T) {
+	t.Parallel()
 	seeds := 6
 	if testing.Short() {
 		seeds = 2
 	}
 	for seed := range seeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) { chaos(t, rand.New(rand.NewPCG(uint64(seed), 7))) })
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { t.Parallel(); chaos(t, rand.New(rand.NewPCG(uint64(seed), 7))) })
 	}
 }
 

@@ -51,9 +51,11 @@ func (w *world) finish(alice, bob *member, id channel.ID, bobs int64) {
 // Each message of a close gets lost once, or its sender's peer vanishes with it: the channel ends all the
 // same, and the sums are exact.
 func TestCloseLosesEachMessage(t *testing.T) {
+	t.Parallel()
 	for _, m := range []wire.Message{&channel.Stop{}, &channel.CloseOffer{}, &channel.CloseSign{}, &channel.CloseDone{}} {
 		for _, then := range []string{"lost", "cut", "restart"} {
 			t.Run(fmt.Sprintf("%T %s", m, then), func(t *testing.T) {
+				t.Parallel()
 				w := newWorld(t)
 				alice, bob, id, bobs := w.used()
 				kind, seen := reflect.TypeOf(m), make(chan struct{})
@@ -98,9 +100,11 @@ func TestCloseLosesEachMessage(t *testing.T) {
 // The peer vanishes at each message until all lanes have expired: the payee settles, and the payer gets
 // all the rest.
 func TestPeerVanishesInAClose(t *testing.T) {
+	t.Parallel()
 	for _, m := range []wire.Message{&channel.Stop{}, &channel.CloseOffer{}, &channel.CloseSign{}, &channel.CloseDone{}} {
 		for _, survivor := range []string{"alice", "bob"} {
 			t.Run(fmt.Sprintf("%T %s stays", m, survivor), func(t *testing.T) {
+				t.Parallel()
 				w := newWorld(t)
 				alice, bob, id, bobs := w.used()
 				kind := reflect.TypeOf(m)
@@ -152,6 +156,7 @@ func TestPeerVanishesInAClose(t *testing.T) {
 
 // Both owners close in the same moment.
 func TestBothCloseAtOnce(t *testing.T) {
+	t.Parallel()
 	for range 3 {
 		w := newWorld(t)
 		alice, bob, id, bobs := w.used()
@@ -175,8 +180,10 @@ func TestBothCloseAtOnce(t *testing.T) {
 
 // A close while payments are in flight, from either side: what was acknowledged is paid.
 func TestCloseWithPaymentsInFlight(t *testing.T) {
+	t.Parallel()
 	for _, closer := range []string{"alice", "bob"} {
 		t.Run(closer, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			alice, bob, id, bobs := w.used()
 			b := alice.burst(id, 9, 300, 100_000)
@@ -206,6 +213,7 @@ func TestCloseWithPaymentsInFlight(t *testing.T) {
 // A payer to whom nothing is owed gains nothing by ending alone: it waits for the peer, which comes back
 // long after the time for a close, instead of for its refund.
 func TestPeerComesBackLate(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.start("alice", nil), w.start("bob", nil)
 	alice.fund(2_000_000)

@@ -32,6 +32,7 @@ func (m *member) holdBack(call string) (seen <-chan struct{}, let func()) {
 // The opener dies after the terms were agreed and before its funding was built: both give the channel up,
 // and no coin stays locked.
 func TestPowerLossBeforeFundingWasBuilt(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.start("alice", nil), w.start("bob", nil)
 	alice.fund(2_000_000)
@@ -61,6 +62,7 @@ func TestPowerLossBeforeFundingWasBuilt(t *testing.T) {
 
 // The opener dies when its funding is durable and not yet published: the next start publishes it.
 func TestPowerLossBeforeFundingWasPublished(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.start("alice", nil), w.start("bob", nil)
 	alice.fund(2_000_000)
@@ -80,9 +82,11 @@ func TestPowerLossBeforeFundingWasPublished(t *testing.T) {
 
 // Power losses while closing: with offers under way, and with the close complete and not published.
 func TestPowerLossWhileClosing(t *testing.T) {
+	t.Parallel()
 	for _, when := range []wire.Message{&channel.Stop{}, &channel.CloseOffer{}, &channel.CloseSign{}, nil} {
 		for _, victim := range []string{"alice", "bob"} {
 			t.Run(victim, func(t *testing.T) {
+				t.Parallel()
 				w := newWorld(t)
 				alice, bob, id, bobs := w.used()
 				v := alice
@@ -133,6 +137,7 @@ func wireName(m wire.Message) string {
 
 // The payee dies between the decision to settle and a settlement that the network has.
 func TestPowerLossBeforeTheSettlement(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob, id, _ := w.used()
 	alice.halt()
@@ -152,6 +157,7 @@ func TestPowerLossBeforeTheSettlement(t *testing.T) {
 // Nobody closes: payments stop in time, the payees settle before the payers can refund, and the payers
 // take the rest.
 func TestExpiryWithoutAClose(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob, id, bobs := w.used()
 	expiry := alice.info(id).Expiry
@@ -178,6 +184,7 @@ func TestExpiryWithoutAClose(t *testing.T) {
 // Fees rise after a settlement was published: it is replaced until it is in a block, and never by one that
 // pays less.
 func TestSettlementThroughAFeeStorm(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob, id := w.pair()
 	alice.pay(id.String(), 900_000_000)

@@ -38,6 +38,7 @@ func (w *world) expired(id channel.ID, ms ...*member) {
 // A deposit that was paid twice, or with another amount, comes back at expiry, also long after the channel
 // was closed together.
 func TestDoubledDepositReturns(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.start("alice", nil), w.start("bob", nil)
 	alice.fund(50_000) // so that the wallet knows its chain
@@ -71,6 +72,7 @@ func TestDoubledDepositReturns(t *testing.T) {
 
 // A deposit of another amount than agreed opens nothing and comes back.
 func TestWrongDepositReturns(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.start("alice", nil), w.start("bob", nil)
 	alice.fund(50_000)
@@ -91,8 +93,10 @@ func TestWrongDepositReturns(t *testing.T) {
 // Money that is on its way to a channel's address comes back also when the peer has given the channel up
 // meanwhile.
 func TestLateDepositReturns(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"time", "refusal"} {
 		t.Run(how, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			alice := w.start("alice", nil)
 			alice.fund(50_000)
@@ -129,6 +133,7 @@ func TestLateDepositReturns(t *testing.T) {
 
 // What a wallet locked for a funding that is not to be is free again.
 func TestGivenUpFundingUnlocks(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.start("alice", nil)
 	alice.fund(2_000_000)

@@ -10,6 +10,7 @@ import (
 // A payer that plays games with a close gets no signature that costs the payee anything, and the payee
 // settles in the end.
 func TestGamesWithAClose(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	bob := w.start("bob", nil)
 	bob.fund(10_000)
@@ -99,6 +100,7 @@ func TestGamesWithAClose(t *testing.T) {
 // A payee that wants more than was signed, or names a script that nobody can relay, gets no close; the
 // payer's money comes back at the latest at expiry.
 func TestGamesOfAPayeeWithAClose(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.start("alice", nil)
 	alice.fund(2_000_000)

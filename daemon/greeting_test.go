@@ -12,6 +12,7 @@ import (
 // Connections that begin while the node scans the chain, or break again and again: no order of greeting,
 // scan and words of the peer leaves a channel that never pays again.
 func TestGreetingInEveryOrder(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob, id := w.pair()
 	var each atomic.Int64

@@ -11,6 +11,7 @@ import (
 
 // A payer that breaks the rules loses its connection, not the payee's money, and the channel goes on.
 func TestPayerThatLies(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	bob := w.start("bob", nil)
 	m := w.rogue("mallory")
@@ -96,6 +97,7 @@ func TestPayerThatLies(t *testing.T) {
 
 // A lane is ready only when exactly the agreed output is in the chain.
 func TestWrongFundingIsNeverReady(t *testing.T) {
+	t.Parallel()
 	for name, fund := range map[string]func(d *deal){
 		"too little": func(d *deal) { d.fund(999_999) },
 		"too much":   func(d *deal) { d.fund(1_000_001) },
@@ -124,6 +126,7 @@ func TestWrongFundingIsNeverReady(t *testing.T) {
 		"in the mempool only": func(d *deal) { d.fund(1_000_000); must(d.r.w.t, d.r.w.chain.Reorg(1)) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			w.chain.Mine(3)
 			bob := w.start("bob", nil)
@@ -154,6 +157,7 @@ func TestWrongFundingIsNeverReady(t *testing.T) {
 
 // A node that is asked for a deposit that it does not have refuses.
 func TestAcceptorWithoutMoneyRefuses(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.start("alice", nil), w.start("bob", addsPeerDeposit)
 	alice.fund(2_000_000)

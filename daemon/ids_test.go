@@ -29,6 +29,7 @@ func (w *world) pair() (alice, bob *member, id channel.ID) {
 
 // An application that asks 64 times at once pays once, and again after both nodes lost their memory.
 func TestTheSameIDPaysOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob, id := w.pair()
 	req := channel.PayRequest{Target: id.String(), Amount: 1_000, HasID: true, ID: channel.PaymentID{7}}
@@ -74,8 +75,10 @@ func TestTheSameIDPaysOnce(t *testing.T) {
 
 // The same id 64 times while the payer dies: after the next start it is paid once.
 func TestTheSameIDOverAPowerLoss(t *testing.T) {
+	t.Parallel()
 	for _, lost := range []string{"frame", "ack", "nothing"} {
 		t.Run(lost, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			alice, bob, id := w.pair()
 			w.lose(func(_ channel.PeerID, m wire.Message) bool {

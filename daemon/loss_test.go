@@ -104,9 +104,11 @@ func signTogether(c *daemon.Config) {}
 // A power loss with at least 32 payments in flight, at the payer, the payee, or both: what was
 // acknowledged is in both books, and every id ends as one payment.
 func TestPowerLossInFlight(t *testing.T) {
+	t.Parallel()
 	for _, victim := range []string{"payer", "payee", "both"} {
 		for mode, set := range map[string]func(*daemon.Config){"each": signEach, "together": signTogether} {
 			t.Run(victim+" "+mode, func(t *testing.T) {
+				t.Parallel()
 				w := newWorld(t)
 				alice, bob := w.start("alice", set), w.start("bob", set)
 				alice.fund(2_000_000)
@@ -154,10 +156,12 @@ func (m *member) durable(id channel.ID) channel.State {
 // A write that fails in the middle of many: nothing leaves that is not stored, nobody is told of a success
 // that is none, the channel goes on from what is stored, and every id ends as one payment.
 func TestFailedCommitInTheMiddle(t *testing.T) {
+	t.Parallel()
 	for _, victim := range []string{"payer", "payee"} {
 		for mode, set := range map[string]func(*daemon.Config){"each": signEach, "together": signTogether} {
 			for _, nth := range []int{1, 2, 3, 6} {
 				t.Run(fmt.Sprint(victim, " ", mode, " ", nth), func(t *testing.T) {
+					t.Parallel()
 					w := newWorld(t)
 					alice, bob := w.start("alice", set), w.start("bob", set)
 					alice.fund(2_000_000)
@@ -185,6 +189,7 @@ func TestFailedCommitInTheMiddle(t *testing.T) {
 
 // A disk that writes nothing for a while: payments fail or wait, and go on when it writes again.
 func TestDiskThatStopsWriting(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob, id := w.pair()
 	for _, hurt := range []*member{alice, bob} {

@@ -11,6 +11,7 @@ import (
 
 // A payee that lies about what it was paid gets nothing that was not signed, and learns nothing new.
 func TestPayeeThatLies(t *testing.T) {
+	t.Parallel()
 	lies := map[string]struct {
 		lie  func(d *deal)
 		want channel.FreezeReason
@@ -28,6 +29,7 @@ func TestPayeeThatLies(t *testing.T) {
 	}
 	for name, l := range lies {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			alice := w.start("alice", nil)
 			alice.fund(2_000_000)
@@ -70,6 +72,7 @@ func (d *deal) stop(change func(*channel.Stop)) {
 
 // The budget holds what was signed, over restarts, and gives back only what was refused or never signed.
 func TestBudgetHolds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice := w.start("alice", func(c *daemon.Config) { c.Limits.Budget = 100_000 })
 	bob := w.start("bob", nil)
@@ -91,6 +94,7 @@ func TestBudgetHolds(t *testing.T) {
 }
 
 func TestBudgetComesBackWhenNothingWasSigned(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob, id := w.pair()
 	w.net.Cut(w.id("alice"), w.id("bob"))
@@ -121,6 +125,7 @@ func TestBudgetComesBackWhenNothingWasSigned(t *testing.T) {
 
 // Callers that give up while their payment is being signed: what they are told is what happened.
 func TestGivingUpInTheSameMoment(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob, id := w.pair()
 	paid, nothing := 0, 0

@@ -13,8 +13,10 @@ import (
 // A funding that a reorganisation takes out of the chain stops its lane, and resumes it when it is back;
 // also on nodes that were started a moment before and know no older blocks.
 func TestReorganisedFunding(t *testing.T) {
+	t.Parallel()
 	for depth := 1; depth <= 6; depth++ {
 		t.Run(fmt.Sprint(depth), func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			w.chain.Mine(10)
 			alice, bob, id := w.pair()
@@ -44,6 +46,7 @@ func TestReorganisedFunding(t *testing.T) {
 
 // The opener's first scanned block is the one that is reorganised away together with the funding.
 func TestReorganisationBelowTheFirstScannedBlock(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.chain.Mine(10)
 	early := w.chain.NewWallet(w.chain.NewChain(), "alice") // the same wallet, funded before the node starts
@@ -74,6 +77,7 @@ func TestReorganisationBelowTheFirstScannedBlock(t *testing.T) {
 // Nothing is paid or taken before the scan; later a payee goes on without sight of the chain up to its
 // cap, then refuses, and takes again when it sees.
 func TestChainAway(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob, id := w.pair()
 	alice.pay(id.String(), 1_000)
@@ -138,8 +142,10 @@ func (m *member) limit(blind channel.Msat) {
 
 // A settlement that a reorganisation takes away is published again, whatever the miners do meanwhile.
 func TestReorganisedSettlement(t *testing.T) {
+	t.Parallel()
 	for depth := 1; depth <= 5; depth++ {
 		t.Run(fmt.Sprint(depth), func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			alice, bob, id := w.pair()
 			alice.pay(id.String(), 123_456_789)

@@ -19,6 +19,7 @@ import (
 // A node that is told to stop with payments in flight stops soon, tells each caller what is known, and
 // goes on after the next start where it was.
 func TestStopWithPaymentsInFlight(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob, id := w.pair()
 	w.lose(func(_ channel.PeerID, m wire.Message) bool { _, ack := m.(*channel.Ack); return ack })
@@ -90,6 +91,7 @@ func TestRequestsWhileStopping(t *testing.T) {
 // Watch shows every event once and in order, over restarts and power losses, under load, from wherever it
 // is asked to begin.
 func TestWatchOverRestarts(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob, id := w.pair()
 	var mu sync.Mutex
