@@ -231,6 +231,9 @@ func (d *driver) handle(box *outbox, m any) {
 		m.fn(d)
 	case met:
 		d.meet(box, m.s)
+	case payEvent:
+		d.meet(box, m.in)
+		d.turn(box, m)
 	case parted:
 		if m.s.num == d.met {
 			d.close.session = nil

@@ -144,8 +144,12 @@ type held struct {
 // enqueue gives the job to its channel. If the peer is away it waits, with all others to this peer, for one
 // attempt to connect.
 func (n *Node) enqueue(d *driver, j *job) {
-	if n.session(d.peer) != nil {
-		d.post(payEvent{j})
+	if !n.chain.scanned.Load() {
+		n.abandon(j, channel.Faultf(channel.CodeNotReady, "this node has not seen the whole chain since its start; nothing was signed"))
+		return
+	}
+	if s := n.session(d.peer); s != nil {
+		d.post(payEvent{j, s})
 		return
 	}
 	n.mu.Lock()
@@ -168,15 +172,12 @@ func (n *Node) deliver(peer channel.PeerID) {
 	defer cancel()
 	s, err := n.connect(ctx, string(peer))
 	for _, h := range n.unhold(peer) {
-		switch {
-		case err != nil:
-			h.j.take()
-			n.abandon(h.j, channel.Faultf(channel.CodePeerUnreachable, "%v; nothing was signed", err))
-		case n.chain.scanned.Load():
-			h.d.post(met{s}, payEvent{h.j}) // not before the channel has greeted
-		default:
-			h.d.post(payEvent{h.j})
+		if err == nil {
+			h.d.post(payEvent{h.j, s})
+			continue
 		}
+		h.j.take()
+		n.abandon(h.j, channel.Faultf(channel.CodePeerUnreachable, "%v; nothing was signed", err))
 	}
 }
 

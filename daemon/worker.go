@@ -21,7 +21,10 @@ type worker struct {
 
 // Events of a worker, beside every channel.Input.
 type (
-	payEvent   struct{ job *job }
+	payEvent struct {
+		job *job
+		in  *session // that the payer's program found: it may not have been greeted yet
+	}
 	frameEvent struct{ frame *channel.Frame }
 )
 
