@@ -56,19 +56,36 @@ func (f *foe) try(err error) {
 	f.w.check(err)
 }
 
-// connect begins a new connection, with hello.
+// connect begins a new connection, with hello. The daemon dials peers with which it has channels; when that
+// fails, since a foe takes no streams, it drops the connections to it, also one that comes right then.
 func (f *foe) connect() {
 	f.w.t.Helper()
+	var err error
+	for range 10 {
+		if err = f.tryConnect(); err == nil {
+			return
+		}
+	}
+	f.try(err)
+}
+
+func (f *foe) tryConnect() error {
 	if f.line != nil { // with the whole connection: the daemon ends what has no stream, soon or late
 		f.line.conn.Close()
-		f.try(f.host.Network().ClosePeer(f.to.ID))
+		if err := f.host.Network().ClosePeer(f.to.ID); err != nil {
+			return err
+		}
 	}
 	s, err := f.stream(f.w.ctx)
-	f.try(err)
+	if err != nil {
+		return err
+	}
 	f.line = listen(newRawConn(s))
-	f.say(hello())
+	if err := f.line.say(hello()); err != nil {
+		return err
+	}
 	_, err = hear[*wire.Hello](f.line)
-	f.try(err)
+	return err
 }
 
 func (f *foe) say(messages ...wire.Message) {
