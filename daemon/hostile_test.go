@@ -64,7 +64,12 @@ func TestPayerThatLies(t *testing.T) {
 		{"a frame for nobody's lane", true, func() { f := d.frame(1_000); f.Lane[3] ^= 1; must(t, m.send(f)) }},
 		{"a lane id that is the own one but for its end", true, func() { f := d.frame(1_000); f.Lane[31] ^= 1; must(t, m.send(f)) }},
 		{"another funding", true, func() { d.name(channel.Outpoint{TxID: [32]byte{1}}) }},
-		{"a skipped sequence number", false, func() { f := d.frame(1_000); f.FirstSeq++; must(t, m.send(f)) }},
+		{"a skipped sequence number", false, func() {
+			f := d.frame(1_000)
+			f.FirstSeq++
+			must(t, m.send(f))
+			hear[*channel.Resync](m) // what came in one breath with the gap would have to come again
+		}},
 		{"an answer to nothing", true, func() { must(t, m.send(&channel.Ack{Lane: d.terms.ID(), NextSeq: 9})) }},
 	}
 	for _, lie := range lies {
