@@ -49,7 +49,7 @@ func (n *Node) payout(ctx context.Context, to string) ([]byte, error) {
 	if to != "" {
 		script, err := n.deps.Scheme.Script(to)
 		if err != nil {
-			return nil, channel.Faultf(channel.CodeBadRequest, "%s is not an address of %s: %v", to, n.cfg.Network, err)
+			return nil, n.notAddress(to, err)
 		}
 		if len(script) > channel.MaxPayoutScript {
 			return nil, channel.Faultf(channel.CodeBadRequest, "%s can't be paid by a close", to)

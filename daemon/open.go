@@ -125,7 +125,7 @@ const floorRate ledger.FeeRate = 1250
 // needChain refuses what must not be decided without seeing the chain.
 func (n *Node) needChain() (tip uint32, err error) {
 	if _, away := n.chain.unreachable(); away != nil {
-		return 0, channel.Faultf(channel.CodeChainUnreachable, "the chain backend does not answer: %v", away).
+		return 0, channel.Faultf(channel.CodeChainUnreachable, "the chain backend does not answer: %s", cause(away, ledger.ErrUnreachable)).
 			WithHint("the daemon keeps trying; existing channels go on meanwhile")
 	}
 	b, ok := n.chain.tip()

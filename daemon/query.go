@@ -80,7 +80,7 @@ func (n *Node) resolvePeer(s string) (channel.PeerID, error) {
 	if id, err := n.deps.Transport.Parse(s); err == nil {
 		return id, nil
 	} else if strings.Contains(s, "/") {
-		return "", channel.Faultf(channel.CodeBadRequest, "%v", err).WithHint("a peer is a peer id or a multiaddr that ends in /p2p/PEER_ID")
+		return "", channel.Faultf(channel.CodeBadRequest, "%s", words(err)).WithHint("a peer is a peer id or a multiaddr that ends in /p2p/PEER_ID")
 	}
 	if len(s) < minPrefix {
 		return "", channel.Faultf(channel.CodeBadRequest, "%q is too short for a peer: give at least %d characters", s, minPrefix)

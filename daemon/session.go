@@ -303,7 +303,7 @@ func (n *Node) session(peer channel.PeerID) *session {
 func (n *Node) connect(ctx context.Context, addr string) (*session, error) {
 	peer, err := n.deps.Transport.Parse(addr)
 	if err != nil {
-		return nil, channel.Faultf(channel.CodeBadRequest, "%v", err).
+		return nil, channel.Faultf(channel.CodeBadRequest, "%s", words(err)).
 			WithHint("a peer is a peer id or a multiaddr that ends in /p2p/PEER_ID")
 	}
 	if peer == n.deps.Transport.Self() {
@@ -351,14 +351,14 @@ func (n *Node) unhear(peer channel.PeerID, heard chan error) {
 func incompatible(err error) error {
 	var said *wire.Error
 	if errors.As(err, &said) {
-		return channel.Faultf(channel.CodeIncompatible, "%v", err)
+		return channel.Faultf(channel.CodeIncompatible, "%s", words(err))
 	}
 	for _, cause := range []error{wire.ErrNetwork, wire.ErrVersion, wire.ErrFeature, wire.ErrMalformed} {
 		if errors.Is(err, cause) {
-			return channel.Faultf(channel.CodeIncompatible, "%v", err)
+			return channel.Faultf(channel.CodeIncompatible, "%s", words(err))
 		}
 	}
-	return channel.Faultf(channel.CodePeerUnreachable, "%v", err)
+	return channel.Faultf(channel.CodePeerUnreachable, "%s", words(err))
 }
 
 // dial tries the address, or for a bare id what the store remembers.

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/runnel/runnel/channel"
@@ -53,8 +54,26 @@ func (n *Node) fault(err error) error {
 	case channel.KindWindow:
 		code = channel.CodePeerUnreachable
 	}
-	return channel.Faultf(code, "%v", err)
+	return channel.Faultf(code, "%s", words(err))
 }
+
+// words is what an error says without the name of the room that it comes from, which means nothing to an
+// owner.
+func words(err error) string {
+	text := err.Error()
+	for _, room := range []string{"ledger: ", "wire: "} {
+		text = strings.TrimPrefix(text, room)
+	}
+	return text
+}
+
+// notAddress is the fault for an address that the scheme does not take.
+func (n *Node) notAddress(address string, err error) error {
+	return channel.Faultf(channel.CodeBadRequest, "%s is not an address of %s: %s", address, n.cfg.Network, cause(err, ledger.ErrBadAddress))
+}
+
+// cause is what an error says beyond a known one, where the text around it says that already.
+func cause(err, known error) string { return strings.TrimPrefix(err.Error(), known.Error()+": ") }
 
 // NewAddress is a fresh address of the own wallet.
 func (n *Node) NewAddress(ctx context.Context) (string, error) {
@@ -86,7 +105,7 @@ func (n *Node) Send(ctx context.Context, address string, amount channel.Sat, all
 	}
 	script, err := n.deps.Scheme.Script(address)
 	if err != nil {
-		return channel.Sent{}, channel.Faultf(channel.CodeBadRequest, "%s is not an address of %s: %v", address, n.cfg.Network, err)
+		return channel.Sent{}, n.notAddress(address, err)
 	}
 	if !all && amount < channel.DustSat {
 		return channel.Sent{}, channel.Faultf(channel.CodeBadRequest, "%d sat is below the %d sat that nodes relay", amount, channel.DustSat)
@@ -187,7 +206,7 @@ func (n *Node) Status(ctx context.Context) (channel.NodeStatus, error) {
 // attention lists what needs the owner, most urgent first.
 func (n *Node) attention() (list []string) {
 	if since, err := n.chain.unreachable(); err != nil {
-		list = append(list, fmt.Sprintf("the chain backend does not answer since %s: %v", n.deps.Now().Sub(since).Round(time.Second), err))
+		list = append(list, fmt.Sprintf("the chain backend does not answer since %s: %s", n.deps.Now().Sub(since).Round(time.Second), cause(err, ledger.ErrUnreachable)))
 	}
 	if free := n.freeDisk(); free >= 0 && free < n.limits.Load().MinFreeDisk {
 		list = append(list, fmt.Sprintf("only %d MB of disk are free: new payments are refused", free>>20))
