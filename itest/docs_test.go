@@ -218,7 +218,7 @@ func TestCodesInProtocol(t *testing.T) {
 
 func TestLimitsInProtocol(t *testing.T) {
 	limits := map[string]uint64{
-		"channel.ReserveSat": uint64(channel.ReserveSat), "channel.MinDeposit": uint64(channel.MinDeposit), "channel.DustSat": uint64(channel.DustSat),
+		"channel.ReserveSat": uint64(channel.ReserveSat), "channel.MinDeposit": uint64(channel.MinDeposit), "channel.DustSat": uint64(channel.DustSat), "channel.MinReturn": uint64(channel.MinReturn),
 		"channel.MaxMoney": uint64(channel.MaxMoney), "channel.MaxRefBytes": channel.MaxRefBytes, "channel.MaxTextBytes": channel.MaxTextBytes,
 		"channel.MaxFramePayments": channel.MaxFramePayments, "channel.DefaultWindow": channel.DefaultWindow, "channel.MaxWindow": channel.MaxWindow,
 		"channel.MaxPayoutScript": channel.MaxPayoutScript, "channel.MaxCloseInputs": channel.MaxCloseInputs,
