@@ -52,6 +52,7 @@ func TestDoubledDepositReturns(t *testing.T) {
 	alice.pay(id.String(), 5_000_000)
 	r, err := alice.Close(w.ctx(), channel.CloseRequest{Channel: id.String()})
 	must(t, err)
+	w.eventually("the close is on its way", func() bool { return len(w.chain.Mempool()) > 0 })
 	w.chain.Mine(8)
 	w.synced(alice, bob)
 	w.mineUntil("bob is done", func() bool { return bob.info(id).Phase == channel.PhaseClosed }, alice, bob)

@@ -28,6 +28,7 @@ type disk struct {
 	*store.Memory
 	mu     sync.Mutex
 	before func([]*store.Batch) error // asked before each transaction
+	dead   bool                       // nothing is written
 }
 
 func (d *disk) Apply(batches []*store.Batch) ([]error, error) {
@@ -39,7 +40,28 @@ func (d *disk) Apply(batches []*store.Batch) ([]error, error) {
 			return nil, err
 		}
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.dead {
+		return nil, errPower
+	}
 	return d.Memory.Apply(batches)
+}
+
+// die ends all writing and returns what was written until then.
+func (d *disk) die() store.Snapshot {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dead = true
+	return d.Snapshot()
+}
+
+// revive restores what die returned.
+func (d *disk) revive(s store.Snapshot) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.Restore(s)
+	d.dead, d.before = false, nil
 }
 
 // fault makes every write ask f first; nil ends it.
@@ -65,11 +87,9 @@ func (d *disk) failNth(n int) {
 // powerLoss ends the node in the middle of what it does: from one moment on nothing is written, and what
 // was written by then is all that the next start finds.
 func (m *member) powerLoss() {
-	m.disk.fault(func([]*store.Batch) error { return errPower })
-	durable := m.disk.Snapshot()
+	durable := m.disk.die()
 	m.halt()
-	m.disk.Restore(durable)
-	m.disk.fault(nil)
+	m.disk.revive(durable)
 	m.boot()
 }
 
