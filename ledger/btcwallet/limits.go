@@ -38,11 +38,6 @@ const (
 	pingEvery   = 10 * time.Second
 	pingTimeout = 20 * time.Second
 
-	// stallLook and stallPatience say how often it is looked whether the wallet catches up, and how long
-	// it may stand still at first: a private chain is scanned in a second.
-	stallLook     = time.Second
-	stallPatience = 6 * time.Second
-
 	// minBackoff and maxBackoff bound the pause between attempts to reach the backend: at once after
 	// a restart of it, seldom enough not to fill its log during a long outage.
 	minBackoff = 200 * time.Millisecond

@@ -42,18 +42,12 @@ type dialer interface {
 // come and go. While there is none its calls fail with ledger.ErrUnreachable. Each new client's first
 // notification makes the wallet synchronise from where it stood.
 type link struct {
-	dialer   dialer
-	params   *chaincfg.Params
-	log      *slog.Logger
-	prepare  func(*client) error                  // before a new client is used
-	reorged  func(*client) error                  // takes back what left the best chain
-	synced   func()                               // the wallet caught up with a client
-	progress func() (height int32, caughtUp bool) // of the wallet
-
-	// Only serve touches these.
-	seen     int32         // the wallet's height at the last look
-	still    time.Duration // for how long it has been there
-	patience time.Duration
+	dialer  dialer
+	params  *chaincfg.Params
+	log     *slog.Logger
+	prepare func(*client) error // before a new client is used
+	reorged func(*client) error // takes back what left the best chain
+	synced  func()              // the wallet caught up with a client
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -141,25 +135,7 @@ func (l *link) notify() {
 	}
 }
 
-var (
-	errLost    = errors.New("connection lost")
-	errStalled = errors.New("the wallet does not catch up over this connection; trying a new one")
-)
-
-// stalls reports whether the wallet has stood still, behind, for longer than it is given. Each time that
-// this happens it is given twice as long, so that a long rescan comes to its end.
-func (l *link) stalls() bool {
-	height, caughtUp := l.progress()
-	if caughtUp || height != l.seen {
-		l.seen, l.still = height, 0
-		return false
-	}
-	if l.still += stallLook; l.still < l.patience {
-		return false
-	}
-	l.still, l.patience = 0, 2*l.patience
-	return true
-}
+var errLost = errors.New("connection lost")
 
 // serve hands a client's notifications to the wallet until the client is gone, and says why it is.
 func (l *link) serve(c *client) error {
@@ -171,17 +147,10 @@ func (l *link) serve(c *client) error {
 		watch(ctx, c)
 	}()
 	notifications := c.Notifications()
-	look := time.NewTicker(stallLook)
-	defer look.Stop()
 	for {
 		var n interface{}
 		var ok bool
 		select {
-		case <-look.C:
-			if l.stalls() {
-				return errStalled
-			}
-			continue
 		case n, ok = <-notifications:
 		case <-dead:
 			return errLost

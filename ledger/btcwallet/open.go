@@ -75,8 +75,6 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 	l.prepare = func(cl *client) error { return align(cl, w, c.Birthday) }
 	l.reorged = func(cl *client) error { return takeBack(cl, w) }
 	l.synced = func() { os.Remove(recoveryFile(c.Dir)) }
-	l.patience = stallPatience
-	l.progress = func() (int32, bool) { return w.Manager.SyncedTo().Height, w.ChainSynced() }
 	l.Start(ctx)
 	w.SynchronizeRPC(l)
 	return node, nil
