@@ -107,12 +107,13 @@ func (w *world) pair(ctx context.Context, deposit channel.Sat, flags ...string) 
 	if err != nil {
 		return id, err
 	}
-	if err := w.box.Mine(ctx, 6); err != nil {
-		return id, err
-	}
+	// The answer may come before the transaction is published, so a fixed number of blocks could miss it.
 	return r.Channel, sandbox.Until(ctx, "the channel is open", func() (bool, error) {
 		i, err := alice.API.Channel(ctx, r.Channel.String())
-		return i.Spendable > 0, err
+		if err != nil || i.Spendable > 0 {
+			return err == nil, err
+		}
+		return false, w.box.Mine(ctx, 1)
 	})
 }
 
