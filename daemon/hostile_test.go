@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/runnel/runnel/channel"
+	"github.com/runnel/runnel/store"
 	"github.com/runnel/runnel/wire"
 )
 
@@ -276,5 +277,60 @@ func TestFloodFromAPeerThatReadsNothing(t *testing.T) {
 	}
 	if worst > 2*time.Second {
 		t.Errorf("the owner waited %v", worst)
+	}
+}
+
+// A stranger that speaks of a channel of others is cut off, whatever it says.
+func TestStrangerOnAForeignChannel(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	bob := w.start("bob", nil)
+	m := w.rogue("mallory")
+	d := m.pays(bob, 1_000_000)
+	d.pay(5_000)
+	good := d.frame(7_000) // as if the stranger had overheard it
+	before := bob.State(d.id)
+	s := w.rogue("stranger")
+	for _, words := range []wire.Message{
+		good, &channel.Ack{Lane: d.terms.ID(), NextSeq: 9}, &channel.Funded{Lane: d.terms.ID(), Funding: channel.Outpoint{TxID: [32]byte{1}}},
+		&channel.Ready{Lane: d.terms.ID()}, &channel.Resync{Channel: d.id, Phase: channel.PhaseOpen, Acked: 1},
+		&channel.Stop{Channel: d.id, Payout: make([]byte, 34)}, &channel.CloseOffer{Channel: d.id, Fee: 1_000, Nonces: make([][66]byte, 1)},
+		&channel.CloseDone{Channel: d.id, Tx: []byte{1}}, &channel.Refuse{Channel: d.id, Code: channel.DenyUnknownChannel, Text: "gone"},
+	} {
+		s.dial(bob)
+		must(t, s.send(words))
+		s.dropped()
+	}
+	if after := bob.State(d.id); after.In != before.In || after.Phase != before.Phase || after.Closing.Peers != nil || after.InFunding.Claimed != before.InFunding.Claimed {
+		t.Errorf("before %+v, after %+v", before.In, after.In)
+	}
+	d.pay(7_000)
+}
+
+// A frame that comes twice while its commit is on its way to the disk is answered twice and taken once.
+func TestRepeatedFrameDuringItsCommit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	bob := w.start("bob", nil)
+	m := w.rogue("mallory")
+	d := m.pays(bob, 1_000_000)
+	slow := make(chan struct{})
+	bob.disk.fault(func([]*store.Batch) error { <-slow; return nil })
+	f := d.frame(5_000)
+	for range 3 {
+		must(t, m.send(f))
+		time.Sleep(5 * time.Millisecond) // each by itself
+	}
+	if a, ok := listenFor[*channel.Ack](m, 20*time.Millisecond); ok {
+		t.Errorf("answered before it was stored: %+v", a)
+	}
+	close(slow)
+	for range 3 {
+		if a := hear[*channel.Ack](m); a.NextSeq != 2 || a.Spent != 5_000 {
+			t.Errorf("%+v", a)
+		}
+	}
+	if st := bob.State(d.id); st.In.Frozen != channel.NotFrozen || st.In.Spent != 5_000 {
+		t.Errorf("%+v", st.In)
 	}
 }

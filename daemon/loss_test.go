@@ -204,3 +204,71 @@ func TestDiskThatStopsWriting(t *testing.T) {
 	}
 	w.books(alice, bob, id, 100*1_000)
 }
+
+// Many commits of one channel are on their way when one fails: those behind it build on what is not
+// stored, and must not be.
+func TestFailedCommitWithOthersBehindIt(t *testing.T) {
+	t.Parallel()
+	for _, victim := range []string{"payer", "payee"} {
+		t.Run(victim, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			alice, bob := w.start("alice", signEach), w.start("bob", signEach)
+			alice.fund(2_000_000)
+			id := w.open(alice, bob, 1_000_000, 0)
+			hurt := alice
+			if victim == "payee" {
+				hurt = bob
+			}
+			gate, failing := make(chan struct{}), true
+			hurt.disk.fault(func([]*store.Batch) error {
+				<-gate
+				if failing {
+					failing = false
+					return errDisk
+				}
+				return nil
+			})
+			var all []*burst
+			for i := range 20 {
+				all = append(all, alice.burst(id, byte(i), 1, 1_000))
+				time.Sleep(2 * time.Millisecond) // each in a commit of its own
+			}
+			close(gate)
+			w.eventually("the channel goes on", func() bool { return hurt.durable(id).Phase == channel.PhaseOpen && alice.State(id).Synced })
+			for _, b := range all {
+				b.insist()
+			}
+			w.books(alice, bob, id, 20*1_000)
+		})
+	}
+}
+
+// What a refused payment was is known at once to whoever asks again, also before the answer is stored.
+func TestRefusedStaysRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	alice, bob, id := w.pair()
+	bob.limit(0)
+	bob.chain.SetAway(true)
+	w.eventually("bob is blind", func() bool { return len(must2(bob.Status(w.ctx())).Attention) > 0 })
+	for i := range 100 {
+		req := channel.PayRequest{Target: id.String(), Amount: 1_000, HasID: true, ID: channel.PaymentID{1, byte(i)}}
+		for range 3 {
+			if r, err := alice.Pay(w.ctx(), req); err != nil || r.Status != channel.PayRefused || r.Reason != channel.RefusedBlind {
+				t.Fatalf("payment %d: %+v, %v", i, r, err)
+			}
+		}
+	}
+	alice.restart()
+	w.synced(alice)
+	for i := range 100 {
+		req := channel.PayRequest{Target: id.String(), Amount: 1_000, HasID: true, ID: channel.PaymentID{1, byte(i)}}
+		if r, err := alice.Pay(w.ctx(), req); err != nil || r.Status != channel.PayRefused {
+			t.Fatalf("payment %d after a restart: %+v, %v", i, r, err)
+		}
+	}
+	bob.chain.SetAway(false)
+}
+
+func must2[T any](v T, _ error) T { return v }
