@@ -1,6 +1,10 @@
 package daemon
 
-import "time"
+import (
+	"time"
+
+	"github.com/runnel/runnel/policy"
+)
 
 // allowance bounds what others can make happen: as often as burst at once, then once in every interval.
 type allowance struct {
@@ -27,7 +31,8 @@ func (a *allowance) take(now time.Time) bool {
 }
 
 // openings bounds the channels that peers make this node agree to: each leaves records behind, and costs
-// a peer nothing before it is funded. Node.mu guards it.
+// a peer nothing before it is funded. An owner who lets more channels wait for funding lets as many be
+// agreed at once. Node.mu guards it.
 type openings struct {
 	all  allowance
 	each map[string]*allowance // by peer
@@ -42,17 +47,18 @@ const (
 )
 
 func newOpenings() openings {
-	return openings{all: allowance{burst: openBurst, every: openEvery}, each: map[string]*allowance{}}
+	return openings{all: allowance{every: openEvery}, each: map[string]*allowance{}}
 }
 
-func (o *openings) take(peer string, now time.Time) bool {
+func (o *openings) take(peer string, now time.Time, l *policy.Limits) bool {
 	a := o.each[peer]
 	if a == nil {
 		if len(o.each) >= maxOpenPeers {
 			clear(o.each)
 		}
-		a = &allowance{burst: peerOpenBurst, every: peerOpenEvery}
+		a = &allowance{every: peerOpenEvery}
 		o.each[peer] = a
 	}
+	a.burst, o.all.burst = max(peerOpenBurst, l.MaxPending), max(openBurst, l.MaxPendingTotal)
 	return a.take(now) && o.all.take(now)
 }

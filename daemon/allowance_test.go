@@ -3,6 +3,8 @@ package daemon
 import (
 	"testing"
 	"time"
+
+	"github.com/runnel/runnel/policy"
 )
 
 func TestAllowance(t *testing.T) {
@@ -32,11 +34,26 @@ func TestOpeningsOfManyPeers(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	n := 0
 	for i := range 100_000 {
-		if o.take(time.Duration(i).String(), now) {
+		if o.take(time.Duration(i).String(), now, new(policy.Limits)) {
 			n++
 		}
 	}
 	if n != openBurst || len(o.each) > maxOpenPeers {
 		t.Errorf("%d opens of strangers at once, %d peers are known", n, len(o.each))
+	}
+}
+
+func TestOpeningsFollowTheLimits(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	for _, l := range []policy.Limits{{}, {MaxPending: 10_000, MaxPendingTotal: 10_000}} {
+		o, n := newOpenings(), 0
+		for range 20_000 {
+			if o.take("one peer", now, &l) {
+				n++
+			}
+		}
+		if want := max(peerOpenBurst, l.MaxPending); n != want {
+			t.Errorf("one peer opened %d at once with limits %d and %d, want %d", n, l.MaxPending, l.MaxPendingTotal, want)
+		}
 	}
 }

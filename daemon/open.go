@@ -439,7 +439,7 @@ const maxPendingOpens = 2
 func (n *Node) mayAgree(peer channel.PeerID) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.openings.take(string(peer), n.deps.Now())
+	return n.openings.take(string(peer), n.deps.Now(), n.limits.Load())
 }
 
 // discard forgets a channel that a peer asked for and never funded, so that asking costs this node no

@@ -17,8 +17,10 @@ import (
 )
 
 const (
-	// faucetFee for each input is generous for its 58 virtual bytes and those of the outputs.
+	// faucetFee for each input is generous for its 58 virtual bytes and those of the change; outputFee for
+	// each output.
 	faucetFee = 2000
+	outputFee = 100
 	dust      = 330
 	maxFund   = 21_000_000 * 100_000_000
 )
@@ -54,16 +56,35 @@ func (n *Node) Fund(ctx context.Context, addr string, sat uint64) (string, error
 
 // FundScript is Fund for an output script.
 func (n *Node) FundScript(ctx context.Context, script []byte, sat uint64) (string, error) {
-	if sat < dust || sat > maxFund {
-		return "", fmt.Errorf("%w, not %d sat", ErrAmount, sat)
+	return n.fund(ctx, [][]byte{script}, sat)
+}
+
+// FundAll is Fund for several addresses, sat for each, in one transaction.
+func (n *Node) FundAll(ctx context.Context, addrs []string, sat uint64) (string, error) {
+	var scripts [][]byte
+	for _, addr := range addrs {
+		script, err := payScript(addr)
+		if err != nil {
+			return "", err
+		}
+		scripts = append(scripts, script)
+	}
+	return n.fund(ctx, scripts, sat)
+}
+
+func (n *Node) fund(ctx context.Context, scripts [][]byte, sat uint64) (string, error) {
+	count := uint64(len(scripts))
+	if count == 0 || sat < dust || sat > maxFund/count {
+		return "", fmt.Errorf("%w, not %d sat to %d addresses", ErrAmount, sat, count)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	coins, total, err := n.collect(ctx, int64(sat))
+	fee := int64(count) * outputFee
+	coins, total, err := n.collect(ctx, int64(sat*count)+fee)
 	if err != nil {
 		return "", err
 	}
-	tx, err := n.pay(coins, total, script, int64(sat))
+	tx, err := n.pay(coins, total-fee, scripts, int64(sat))
 	if err != nil {
 		return "", err
 	}
@@ -122,7 +143,7 @@ func (n *Node) subsidy(ctx context.Context, height int32) (coin, bool, error) {
 	return coin{*wire.NewOutPoint(&txid, 0), coinbase.TxOut[0].Value}, true, nil
 }
 
-func (n *Node) pay(coins []coin, total int64, script []byte, sat int64) (*wire.MsgTx, error) {
+func (n *Node) pay(coins []coin, total int64, scripts [][]byte, sat int64) (*wire.MsgTx, error) {
 	tx := wire.NewMsgTx(2)
 	prev := txscript.NewMultiPrevOutFetcher(nil)
 	own := n.faucetScript()
@@ -132,8 +153,10 @@ func (n *Node) pay(coins []coin, total int64, script []byte, sat int64) (*wire.M
 		tx.AddTxIn(in)
 		prev.AddPrevOut(c.op, wire.NewTxOut(c.value, own))
 	}
-	tx.AddTxOut(wire.NewTxOut(sat, script))
-	if change := total - sat - faucetFee*int64(len(coins)); change >= dust {
+	for _, script := range scripts {
+		tx.AddTxOut(wire.NewTxOut(sat, script))
+	}
+	if change := total - sat*int64(len(scripts)) - faucetFee*int64(len(coins)); change >= dust {
 		tx.AddTxOut(wire.NewTxOut(change, own))
 	}
 	hashes := txscript.NewTxSigHashes(tx, prev)
