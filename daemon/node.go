@@ -28,6 +28,8 @@ type Deps struct {
 	Wallet    ledger.Wallet
 	Chain     ledger.Chain
 	Log       *slog.Logger
+	Journal   Journal  // the store's second copy, which the Committer writes too; nil: there is none
+	Notices   []string // what the owner must know of the start: alerts, once it runs
 
 	Now   func() time.Time            // default time.Now
 	Rand  func([]byte)                // default crypto/rand
@@ -221,6 +223,7 @@ func (n *Node) forgetDriver(d *driver) {
 // Run follows chain and peers until ctx ends or Stop is called, then stops in order: no new payments,
 // what was signed is stored, connections end.
 func (n *Node) Run(ctx context.Context) error {
+	n.giveNotice()
 	n.spawn(n.acceptPeers)
 	n.spawn(n.followChain)
 	n.spawn(n.keepConnected)

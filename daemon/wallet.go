@@ -205,6 +205,7 @@ func (n *Node) Status(ctx context.Context) (channel.NodeStatus, error) {
 
 // attention lists what needs the owner, most urgent first.
 func (n *Node) attention() (list []string) {
+	list = append(list, n.deps.Notices...)
 	if since, err := n.chain.unreachable(); err != nil {
 		list = append(list, fmt.Sprintf("the chain backend does not answer since %s: %s", n.deps.Now().Sub(since).Round(time.Second), cause(err, ledger.ErrUnreachable)))
 	}

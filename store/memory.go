@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"fmt"
 	"sync"
 )
 
@@ -12,6 +13,7 @@ type Memory struct {
 	root   *node
 	bytes  int64
 	closed bool
+	broken error // the second copy failed
 }
 
 // Snapshot is all that a Memory held at one moment. It never changes.
@@ -45,6 +47,9 @@ func (m *Memory) view() (*node, error) {
 	defer m.mu.Unlock()
 	if m.closed {
 		return nil, ErrClosed
+	}
+	if m.broken != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBroken, m.broken)
 	}
 	return m.root, nil
 }
@@ -93,15 +98,35 @@ func (m *Memory) ScanBack(prefix, end []byte, fn func(key, value []byte) bool) e
 }
 
 // Apply never fails as a whole but for ErrClosed.
-func (m *Memory) Apply(batches []*Batch) ([]error, error) {
+func (m *Memory) Apply(batches []*Batch) ([]error, error) { return m.ApplyBeside(batches, nil) }
+
+// ApplyBeside writes the second copy first, in the caller's goroutine, so that a simulation knows the order.
+func (m *Memory) ApplyBeside(batches []*Batch, second Second) ([]error, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
 		return nil, ErrClosed
 	}
+	if m.broken != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBroken, m.broken)
+	}
+	root, size := m.root, m.bytes
 	errs := make([]error, len(batches))
 	for i, b := range batches {
 		errs[i] = m.apply(b)
+	}
+	if second == nil {
+		return errs, nil
+	}
+	err := second.Prepare(batches, errs)
+	if err == nil {
+		if err = second.Write(); err != nil {
+			m.broken = err
+		}
+	}
+	if err != nil {
+		m.root, m.bytes = root, size
+		return nil, err
 	}
 	return errs, nil
 }

@@ -19,6 +19,7 @@ import (
 //	seed.json     the seed
 //	lock          held by the running daemon
 //	db/           channels and payments
+//	journal/      their second copy
 //	wallet/       the on-chain wallet: can be made again from the seed
 //	runneld.sock  the API
 const dataFormat = 1

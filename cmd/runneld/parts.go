@@ -101,9 +101,15 @@ func (p *parts) openStore(c *Config, s seed, dir *dataDir) error {
 		return fmt.Errorf("the database can't be opened: %w", err)
 	}
 	p.onClose(db.Close)
-	committer := store.NewCommitter(db, store.Limits{})
+	journal, err := p.openJournal(c, s, dir, db)
+	if err != nil {
+		return err
+	}
+	p.onClose(journal.Close)
+	both := store.NewPair(db, journal)
+	committer := store.NewCommitter(both, store.Limits{})
 	p.onClose(committer.Close)
-	p.store, p.deps.Store, p.deps.Committer = db, db, committer
+	p.store, p.deps.Store, p.deps.Committer, p.deps.Journal = db, both, committer, journal
 	return nil
 }
 

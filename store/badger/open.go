@@ -19,8 +19,12 @@ import (
 	"github.com/runnel/runnel/store"
 )
 
-// Format is the version of the layout that this program writes. A database of a newer one is refused.
-const Format = 1
+// Format is the version of the layout that this program writes. A database of a newer one is refused, an
+// older one opens and says so (Store.Format).
+//
+//	1  the database alone
+//	2  a journal stands beside it
+const Format = 2
 
 // DefaultMinFree is how much the disk must have free at open. Badger writes through memory maps: on a
 // full disk the process dies of SIGBUS in the middle of a write, and replaying its log needs room too.
@@ -68,10 +72,11 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkFormat(db); err != nil {
+	format, err := checkFormat(db)
+	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return newStore(db, o.Dir)
+	return newStore(db, o.Dir, format)
 }
 
 // look tells an empty place from a database, and refuses half of one: Badger would silently make the
@@ -106,10 +111,7 @@ func create(o Options) error {
 	if err != nil {
 		return err
 	}
-	err = db.Update(func(txn *badger.Txn) error {
-		return txn.Set(formatKey, binary.BigEndian.AppendUint32(nil, Format))
-	})
-	if err = errors.Join(err, db.Close()); err != nil {
+	if err = errors.Join(writeFormat(db), db.Close()); err != nil {
 		return fmt.Errorf("store: creating %s: %w", o.Dir, err)
 	}
 	if err := os.Remove(o.Dir); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -158,9 +160,14 @@ func profile(dir string, o Options) badger.Options {
 		WithLogger(logger{o.Log})
 }
 
-func checkFormat(db *badger.DB) error {
-	var format uint32
-	err := db.View(func(txn *badger.Txn) error {
+func writeFormat(db *badger.DB) error {
+	return db.Update(func(txn *badger.Txn) error {
+		return txn.Set(formatKey, binary.BigEndian.AppendUint32(nil, Format))
+	})
+}
+
+func checkFormat(db *badger.DB) (format uint32, err error) {
+	err = db.View(func(txn *badger.Txn) error {
 		item, err := txn.Get(formatKey)
 		if err != nil {
 			return err
@@ -175,11 +182,11 @@ func checkFormat(db *badger.DB) error {
 	})
 	switch {
 	case errors.Is(err, badger.ErrKeyNotFound):
-		return fmt.Errorf("%w: the database has no format record; restore the data directory", store.ErrMissing)
+		return 0, fmt.Errorf("%w: the database has no format record; restore the data directory", store.ErrMissing)
 	case err != nil:
-		return fmt.Errorf("store: reading the format record: %w", err)
+		return 0, fmt.Errorf("store: reading the format record: %w", err)
 	case format > Format:
-		return fmt.Errorf("%w: format %d, this program knows %d; install the newer Runnel", store.ErrNewer, format, Format)
+		return 0, fmt.Errorf("%w: format %d, this program knows %d; install the newer Runnel", store.ErrNewer, format, Format)
 	}
-	return nil
+	return format, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -13,11 +14,13 @@ import (
 
 // Store is a store.Store on Badger.
 type Store struct {
-	db  *badger.DB
-	dir *directory
+	db     *badger.DB
+	dir    *directory
+	format uint32
 
 	writing sync.Mutex // one transaction at a time; guards broken
 	broken  error
+	alone   atomic.Bool // the second copy failed: what this one holds was promised to nobody
 
 	mu     sync.Mutex // guards the fields below
 	idle   sync.Cond  // users became 0
@@ -25,14 +28,33 @@ type Store struct {
 	closed bool
 }
 
-func newStore(db *badger.DB, path string) (*Store, error) {
+func newStore(db *badger.DB, path string, format uint32) (*Store, error) {
 	dir, err := openDirectory(path)
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	s := &Store{db: db, dir: dir}
+	s := &Store{db: db, dir: dir, format: format}
 	s.idle.L = &s.mu
 	return s, nil
+}
+
+// Format is that of the database, as it was opened. Upgrade makes it this program's, once what the newer
+// one asks for is there.
+func (s *Store) Format() uint32 { return s.format }
+
+// Upgrade writes the format record.
+func (s *Store) Upgrade() error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if err := writeFormat(s.db); err != nil {
+		return fmt.Errorf("store: writing the format record: %w", err)
+	}
+	s.format = Format
+	return nil
 }
 
 // enter keeps Close away while a call is inside Badger.
@@ -41,6 +63,9 @@ func (s *Store) enter() error {
 	defer s.mu.Unlock()
 	if s.closed {
 		return store.ErrClosed
+	}
+	if s.alone.Load() {
+		return fmt.Errorf("%w: the journal could not be written", store.ErrBroken)
 	}
 	s.users++
 	return nil
@@ -96,6 +121,11 @@ func dataKey(key []byte) []byte {
 // store.ErrBroken until the store is opened again: after a failed sync the kernel may report the next
 // one as good although pages were lost.
 func (s *Store) Apply(batches []*store.Batch) ([]error, error) {
+	return s.ApplyBeside(batches, nil)
+}
+
+// ApplyBeside is Apply with a second copy that is written while Badger commits.
+func (s *Store) ApplyBeside(batches []*store.Batch, second store.Second) ([]error, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
@@ -114,10 +144,30 @@ func (s *Store) Apply(batches []*store.Batch) ([]error, error) {
 			return nil, err
 		}
 	}
-	if err := s.commit(txn); err != nil {
+	var err error
+	if second == nil {
+		err = s.commit(txn)
+	} else if err = second.Prepare(batches, errs); err == nil {
+		err = s.commitBoth(txn, second)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return errs, nil
+}
+
+func (s *Store) commitBoth(txn *badger.Txn, second store.Second) error {
+	written := make(chan error, 1)
+	go func() { written <- second.Write() }()
+	err := s.commit(txn)
+	other := <-written
+	if other != nil {
+		s.alone.Store(true)
+	}
+	if err = errors.Join(err, other); err != nil && s.broken == nil {
+		s.broken = err
+	}
+	return err
 }
 
 // apply returns first what concerns this batch alone, then what ends the transaction.

@@ -1,0 +1,186 @@
+package daemon
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"hash"
+
+	"github.com/runnel/runnel/store"
+	"github.com/runnel/runnel/store/journal"
+)
+
+// The node keeps two books, the store and the journal. This file says what both hold and whether they
+// agree; reconcile.go makes them agree.
+
+// Journal is the second durable copy; store/journal/file is one.
+type Journal interface {
+	// Replay shows all groups in order and lists what is damaged.
+	Replay(fn func(*journal.Group) error) ([]journal.Finding, error)
+	Append(batches []*store.Batch) error
+	// Rebase puts what emit adds in the place of all groups so far. Their files are removed, or moved into
+	// archive.
+	Rebase(archive string, emit func(replay func(fn func(*journal.Group) error) ([]journal.Finding, error), add func(*store.Op) error) error) error
+	Empty() bool
+	Next() uint64 // number of the next group
+	Size() int64
+}
+
+// Journaled says which writes the journal keeps: all but what follows from others (payment ids from
+// frames, scripts from terms) and what is learned again (scanned blocks, addresses of peers).
+func Journaled(op *store.Op) bool {
+	switch op.Key[0] {
+	case prefixID, prefixScripts, prefixPeer, keyScanned[0]:
+		return false
+	case prefixFrame, prefixRefusal:
+		return !op.Delete // what is dropped below a mark is dropped in both books by that mark
+	}
+	return true
+}
+
+// once reports whether records of a kind are written once and never again.
+func once(kind byte) bool {
+	return kind == prefixFrame || kind == prefixRefusal || kind == prefixEvent
+}
+
+type digest [16]byte
+
+// tally is the digest of a set of records, in whatever order they come: sums of digests under a secret
+// key. Two sets with the same tally are equal, but for a chance of 1 in 2^64.
+type tally struct {
+	n        uint64
+	sum, mix uint64
+}
+
+func (t *tally) add(d digest) {
+	t.n++
+	t.sum += binary.BigEndian.Uint64(d[:8])
+	t.mix += binary.BigEndian.Uint64(d[8:])
+}
+
+// digester makes digests under a key of this run of the program.
+type digester struct {
+	key [32]byte
+	h   hash.Hash
+	buf []byte
+}
+
+func newDigester(random func([]byte)) *digester {
+	d := &digester{h: sha256.New()}
+	random(d.key[:])
+	return d
+}
+
+func (d *digester) of(key, value []byte) (out digest) {
+	var head [36]byte
+	copy(head[:], d.key[:])
+	binary.BigEndian.PutUint32(head[32:], uint32(len(key)))
+	d.h.Reset()
+	d.h.Write(head[:])
+	d.h.Write(key)
+	d.h.Write(value)
+	d.buf = d.h.Sum(d.buf[:0])
+	copy(out[:], d.buf)
+	return out
+}
+
+// book is one of the two, in short: a digest of each record that changes, a tally of those that don't.
+type book struct {
+	*digester
+	hot     map[string]digest
+	tallies map[byte]*tally
+}
+
+func newBook(d *digester) *book {
+	return &book{digester: d, hot: map[string]digest{}, tallies: map[byte]*tally{prefixFrame: {}, prefixRefusal: {}, prefixEvent: {}, prefixID: {}}}
+}
+
+// replayed takes a group of the journal.
+func (b *book) replayed(g *journal.Group) error {
+	for i := range g.Ops {
+		op := &g.Ops[i]
+		kind := op.Key[0]
+		switch {
+		case op.Delete:
+			delete(b.hot, string(op.Key))
+		case once(kind):
+			b.tallies[kind].add(b.of(op.Key, op.Value))
+			if kind == prefixFrame {
+				if err := b.ids(op.Value); err != nil {
+					return err
+				}
+			}
+		default:
+			b.hot[string(op.Key)] = b.of(op.Key, op.Value)
+		}
+	}
+	return nil
+}
+
+// ids adds the id records that follow from an own frame.
+func (b *book) ids(frame []byte) error {
+	return idsOf(frame, func(key, value []byte) error {
+		b.tallies[prefixID].add(b.of(key, value))
+		return nil
+	})
+}
+
+// idsOf makes the id records of an own frame; a frame of the peer's has none.
+func idsOf(frame []byte, fn func(key, value []byte) error) error {
+	r, err := decodeFrame(frame)
+	if err != nil || r.Ack != nil {
+		return err
+	}
+	value := encodeID(keyOf(r.Frame.Lane), r.Frame.FirstSeq)
+	for _, p := range r.Frame.Payments {
+		if err := fn(idKey(p.ID), value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stored takes a record of the store and reports whether it is as the journal says, as far as one record
+// tells.
+func (b *book) stored(of *book, key, value []byte) bool {
+	kind := key[0]
+	if once(kind) || kind == prefixID {
+		b.tallies[kind].add(b.of(key, value))
+		return true
+	}
+	if !Journaled(&store.Op{Key: key}) {
+		return true
+	}
+	d := b.of(key, value)
+	if of.hot[string(key)] != d {
+		return false
+	}
+	b.hot[string(key)] = d
+	return true
+}
+
+// equal reports whether a book of the store has all that the journal's has, after every record of the
+// store was as the journal says.
+func (b *book) equal(of *book) bool {
+	for kind, t := range of.tallies {
+		if *b.tallies[kind] != *t {
+			return false
+		}
+	}
+	return len(b.hot) == len(of.hot)
+}
+
+// compare reads both books once.
+func compare(s store.Store, j Journal, random func([]byte)) (equal bool, records uint64, findings []journal.Finding, err error) {
+	d := newDigester(random)
+	mine, of := newBook(d), newBook(d)
+	if findings, err = j.Replay(of.replayed); err != nil {
+		return false, 0, findings, err
+	}
+	equal = true
+	err = s.Scan(nil, nil, func(key, value []byte) bool {
+		records++
+		equal = mine.stored(of, key, value) && equal
+		return true
+	})
+	return equal && mine.equal(of), records, findings, err
+}
