@@ -186,6 +186,9 @@ func (n *Node) adopt(st channel.State, record []byte, scripts laneScripts) (*dri
 		if _, taken := n.lanes[k]; taken {
 			return nil, errLaneKey
 		}
+		if _, taken := n.watch.scripts[string(scripts.of(l.out))]; taken {
+			return nil, errAddress
+		}
 		refs[k] = laneRef{d, l.out}
 	}
 	if n.drivers[d.id] != nil {

@@ -184,11 +184,14 @@ func (n *Node) propose(ctx context.Context, s *session, req channel.OpenRequest,
 	}
 	terms := n.terms(s.peer, open, accept, true)
 	terms.OutKey, terms.InKey, terms.External = out, in, req.External
-	if err := n.checkTerms(terms); err != nil {
+	if err := errors.Join(n.checkTerms(terms), ownKeys(open, accept)); err != nil {
 		return nil, channel.Faultf(channel.CodePeerRefused, "the peer's answer is not usable: %v", err)
 	}
 	d, err := n.create(ctx, terms)
 	done()
+	if errors.Is(err, errAddress) {
+		return nil, channel.Faultf(channel.CodePeerRefused, "the peer's answer is not usable: %v", err)
+	}
 	if err != nil {
 		return nil, n.fault(err)
 	}
