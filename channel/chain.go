@@ -104,6 +104,9 @@ func (s *State) laneDone(out bool) bool {
 		return true
 	}
 	if out {
+		if s.awaits() && f.Claimed == (Outpoint{}) {
+			return false
+		}
 		for _, o := range f.Seen {
 			if o.Returned > 0 && !s.deep(o.Returned) {
 				return false

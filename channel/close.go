@@ -14,8 +14,8 @@ func (s *State) closeTogether(e CloseTogether) ([]Effect, error) {
 			effects = append(effects, Send{s.Closing.Mine})
 		}
 		return append(effects, s.offer()...), nil
-	case s.Phase == PhaseAgreed && s.unfunded() && s.InFunding.unused():
-		return append(s.move(PhaseAbandoned), Send{&Refuse{Channel: s.Terms.ID, Code: DenyUnknownChannel, Text: "given up before funding"}}), nil
+	case s.Phase == PhaseAgreed && s.unfunded() && (s.InFunding.unused() || s.awaits()):
+		return s.giveUp(), nil
 	case !s.Phase.CanMove(PhaseClosing):
 		return nil, fail(KindForbidden, "the channel is %s already", s.Phase)
 	case len(e.Payout) == 0 || len(e.Payout) > MaxPayoutScript:
@@ -136,9 +136,22 @@ func (s *State) closeBuilt(e CloseBuilt) ([]Effect, error) {
 	return []Effect{Save{Cold: true}, Publish{Tx: tx}}, nil
 }
 
+// giveUp ends a channel that was agreed and never funded. Where the address of the own lane was given out,
+// money may be on its way to it: then the channel is not over before the expiry, so that what comes returns.
+func (s *State) giveUp() []Effect {
+	to := PhaseAbandoned
+	if s.awaits() {
+		to = PhaseSettling
+	}
+	return append(s.move(to), Send{&Refuse{Channel: s.Terms.ID, Code: DenyUnknownChannel, Text: "given up before funding"}})
+}
+
+// GivenUp reports whether the channel was ended before the deposit came for which its address was given out.
+func (s *State) GivenUp() bool { return s.Phase == PhaseSettling && s.unfunded() && s.awaits() }
+
 func (s *State) closeAlone() ([]Effect, error) {
 	if s.Phase == PhaseAgreed && s.unfunded() {
-		return s.move(PhaseAbandoned), nil
+		return s.giveUp(), nil
 	}
 	if s.Phase != PhaseSettling && !s.Phase.CanMove(PhaseSettling) {
 		return nil, fail(KindForbidden, "the channel is %s already", s.Phase)
@@ -181,7 +194,7 @@ func (s *State) refused(m *Refuse) []Effect {
 	if m.Code != DenyUnknownChannel {
 		return []Effect{Alert{Text: "the peer refused: " + m.Code + ": " + m.Text, Peers: true}}
 	}
-	s.Synced = false
+	s.Synced, s.there = false, PhaseAbandoned
 	if s.Phase == PhaseAgreed && s.unfunded() && !s.awaits() {
 		return s.move(PhaseAbandoned)
 	}

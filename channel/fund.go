@@ -78,8 +78,10 @@ func (s *State) outputSeen(e OutputSeen) []Effect {
 		effects = append(effects, Alert{Text: "an output of " + itoa(uint64(e.Output.Value)) + " sat arrived at a lane's address that was agreed for " +
 			itoa(uint64(terms.Deposit)) + " sat; it is not counted and returns to the payer after block " + itoa(uint64(terms.Expiry))})
 	} else if e.Out && f.Claimed == (Outpoint{}) {
-		f.Claimed = e.Output.Outpoint // funded by some other wallet
-		effects = append(effects, Send{&Funded{Lane: terms.ID(), Funding: f.Claimed}})
+		f.Claimed = e.Output.Outpoint                     // funded by some other wallet
+		if s.Phase <= PhaseOpen && s.there <= PhaseOpen { // a peer that gave the channel up knows no such lane
+			effects = append(effects, Send{&Funded{Lane: terms.ID(), Funding: f.Claimed}})
+		}
 	}
 	return append(effects, s.due()...)
 }

@@ -159,3 +159,48 @@ func TestReorganisedFundingWhilePaying(t *testing.T) {
 	must(t, w.MineQuiet(1))
 	must(t, w.Agreed())
 }
+
+// An owner may end a channel whose address was given out before the deposit has come: what comes all the
+// same returns after the expiry, and the channel is not over before.
+func TestClosedBeforeItsExternalDeposit(t *testing.T) {
+	for name, close := range map[string]channel.Input{
+		"together": channel.CloseTogether{Payout: []byte("wallet alice"), Initiator: true},
+		"alone":    channel.CloseAlone{},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := channeltest.New(channeltest.Options{Deposit: 100_000, PeerDeposit: 50_000, External: true})
+			w.Connect()
+			must(t, w.Quiet())
+			must(t, w.Alice.Tell(close))
+			must(t, w.Quiet())
+			if w.Alice.State.Phase.Final() {
+				t.Fatalf("nobody looks at alice's address any more: %s", w.Alice.State.Phase)
+			}
+			if w.Bob.State.Phase != channel.PhaseAbandoned {
+				t.Errorf("bob was not told: %s", w.Bob.State.Phase)
+			}
+			must(t, w.MineQuiet(3))
+			must(t, w.Chain.Publish((&channeltest.Tx{Kind: "fund", Outs: []channeltest.TxOut{
+				{Script: channeltest.FundScript(w.Alice.State.Terms.Out.ID()), Value: 100_000}}}).Raw()))
+			w.Cut() // also over a start of alice's
+			w.Alice.Crash()
+			w.Connect()
+			must(t, w.MineQuiet(160))
+			if got := w.Chain.Sum(channeltest.WalletScript("alice")); got != 100_000 || w.Alice.State.Phase != channel.PhaseClosed {
+				t.Errorf("alice has %d sat back, and her channel is %s", got, w.Alice.State.Phase)
+			}
+		})
+	}
+}
+
+// Without a deposit such a channel is over at its expiry.
+func TestClosedWithoutItsExternalDeposit(t *testing.T) {
+	w := channeltest.New(channeltest.Options{Deposit: 100_000, External: true})
+	w.Connect()
+	must(t, w.Quiet())
+	must(t, w.Alice.Tell(channel.CloseAlone{}))
+	must(t, w.MineQuiet(160))
+	if w.Alice.State.Phase != channel.PhaseClosed {
+		t.Errorf("alice's channel is %s after its expiry", w.Alice.State.Phase)
+	}
+}

@@ -400,11 +400,14 @@ func (n *Node) closeTogether(ctx context.Context, d *driver, script []byte, req 
 			r.TxID, r.Fee = channel.TxIDString(tx.TxID), tx.Fee
 			r.Local, r.Remote = n.shares(d, tx.Raw)
 		}
+		if st.GivenUp() {
+			r.Kind, r.RefundHeight = "refund_wait", st.Terms.Out.Expiry
+		}
 		return st.Closing.Tx != nil || phase == channel.PhaseAbandoned || phase == channel.PhaseSettling ||
 			phase != channel.PhaseClosing || failure != ""
 	})
 	switch {
-	case r.TxID != "" || phase == channel.PhaseAbandoned:
+	case r.TxID != "" || r.RefundHeight > 0 || phase == channel.PhaseAbandoned:
 		return r, nil
 	case phase != channel.PhaseClosing && err == nil:
 		return r, channel.Faultf(channel.CodeNotOpen, "the channel is %s and can't be closed together now", phase).
@@ -452,7 +455,7 @@ func (n *Node) closeAlone(ctx context.Context, d *driver, script []byte, req cha
 	err := d.until(ctx, func(d *driver) bool {
 		st := &d.w.st
 		phase, failure = st.Phase, d.exits.failure
-		if st.Terms.Out.Exists() && (st.OutFunding.Tx != nil || len(st.OutFunding.Seen) > 0) {
+		if st.Terms.Out.Exists() && (st.OutFunding.Tx != nil || len(st.OutFunding.Seen) > 0 || st.GivenUp()) {
 			r.RefundHeight = st.Terms.Out.Expiry
 			if o, ok := st.OutFunding.Claim(); ok {
 				r.Local = o.Value - min(o.Value, st.Out.Spent.SatCeil())

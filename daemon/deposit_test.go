@@ -132,6 +132,41 @@ func TestLateDepositReturns(t *testing.T) {
 	}
 }
 
+// An owner who ends a channel before the deposit has come that some other wallet sends gets it back all the same.
+func TestDepositAfterTheCloseReturns(t *testing.T) {
+	t.Parallel()
+	for name, force := range map[string]bool{"together": false, "alone": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			alice, bob := w.start("alice", nil), w.start("bob", nil)
+			alice.fund(50_000)
+			w.synced(bob)
+			id, script := w.external(alice, bob)
+			r, err := alice.Close(w.ctx(), channel.CloseRequest{Channel: id.String(), Force: force})
+			must(t, err)
+			if i := alice.info(id); r.Kind != "refund_wait" || r.RefundHeight != i.Expiry {
+				t.Errorf("%+v, the channel expires at %d", r, i.Expiry)
+			}
+			w.eventually("bob has forgotten it", func() bool {
+				s, err := bob.Status(w.ctx())
+				return err == nil && s.Channels == 0
+			})
+			alice.restart()
+			w.gives(alice, script, 1_000_000)
+			w.chain.Mine(1)
+			w.synced(alice)
+			if n := bob.Breaches(); n != 0 {
+				t.Errorf("alice spoke of a lane that bob does not have: %d breaches", n)
+			}
+			w.expired(id, alice)
+			if got := alice.onchain(); got < alice.given-1_000 {
+				t.Errorf("alice has %d sat of %d", got, alice.given)
+			}
+		})
+	}
+}
+
 // What a wallet locked for a funding that is not to be is free again.
 func TestGivenUpFundingUnlocks(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/runnel/runnel/channel"
 	"github.com/runnel/runnel/daemon/budget"
@@ -99,7 +100,7 @@ func (d *driver) money(box *outbox, e any) {
 	case channel.Refund:
 		box.afterSend = append(box.afterSend, d.refund)
 	default:
-		d.n.log.Error("an effect that nobody carries out", "effect", e)
+		d.n.log.Error("an effect that nobody carries out", "effect", fmt.Sprintf("%T", e))
 	}
 }
 

@@ -126,3 +126,25 @@ func Records(scheme ledger.Scheme, st *channel.State) (list [][2][]byte, err err
 
 // FreeDisk is what the node last saw of its disk.
 func (n *Node) FreeDisk() int64 { return n.disk.Load() }
+
+// Breaches is how often peers broke the protocol.
+func (n *Node) Breaches() int {
+	families, _ := n.metrics.registry.Gather()
+	for _, f := range families {
+		if f.GetName() == "runnel_peer_breaches_total" {
+			return int(f.GetMetric()[0].GetCounter().GetValue())
+		}
+	}
+	return -1
+}
+
+// Unsent is how many messages wait for a peer.
+func (n *Node) Unsent(peer channel.PeerID) int {
+	s := n.session(peer)
+	if s == nil {
+		return 0
+	}
+	s.out.mu.Lock()
+	defer s.out.mu.Unlock()
+	return len(s.out.list)
+}

@@ -323,6 +323,9 @@ func (d *driver) decide(frames []*channel.Frame) (refused []channel.Refusal) {
 	return refused
 }
 
+// tipSlack is by how many blocks two nodes may see the chain differently when they agree on a channel.
+const tipSlack = 6
+
 // judgeOpen is the policy for a peer's Open. It returns what we add.
 func (n *Node) judgeOpen(peer channel.PeerID, o *channel.Open, tip uint32) (channel.Sat, error) {
 	h := n.cfg.Heights
@@ -334,7 +337,11 @@ func (n *Node) judgeOpen(peer channel.PeerID, o *channel.Open, tip uint32) (chan
 			return 0, channel.Faultf(channel.CodeBadRequest, "an expiry at block %d is outside %d to %d", l.expiry, tip+h.MinLife, tip+h.MaxLife)
 		}
 	}
-	if o.Tip > tip+6 || o.Tip+6 < tip {
+	// A peer that vanishes locks this node's money: not for longer than this node would lock it by itself.
+	if own := tip + h.Life + h.LifeRandom + tipSlack; o.PeerDeposit > 0 && o.PeerExpiry > own {
+		return 0, channel.Faultf(channel.CodeBadRequest, "this node adds money until block %d at most, and was asked to until %d", own, o.PeerExpiry)
+	}
+	if o.Tip > tip+tipSlack || o.Tip+tipSlack < tip {
 		return 0, channel.Faultf(channel.CodeBadRequest, "our chains are at different heights: %d here, %d there", tip, o.Tip)
 	}
 	ask := policy.Opening{Deposit: o.Deposit, PeerDeposit: o.PeerDeposit}

@@ -264,12 +264,16 @@ func (n *Node) send(peer channel.PeerID, m channel.Message) {
 	if s == nil {
 		return
 	}
-	b, err := wire.Encode(m)
-	if err != nil {
-		n.log.Error("a message could not be encoded", "type", m, "err", err)
+	frame, own := m.(*channel.Frame)
+	if own && s.out.holds(frame) {
 		return
 	}
-	if _, own := m.(*channel.Frame); !s.out.put(b, own) {
+	b, err := wire.Encode(m)
+	if err != nil {
+		n.log.Error("a message could not be encoded", "type", fmt.Sprintf("%T", m), "err", err)
+		return
+	}
+	if !s.out.put(b, frame) {
 		n.log.Warn("disconnecting: the peer does not read our answers", "peer", peer)
 		_ = s.conn.Close()
 	}

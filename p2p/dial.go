@@ -54,6 +54,9 @@ func (h *Host) dial(ctx context.Context, info peer.AddrInfo) (*conn, error) {
 	if c := h.peers.get(channelID(info.ID)); c != nil {
 		return c, nil
 	}
+	if left := h.gater.refusedFor(info.ID); left > 0 {
+		return nil, fmt.Errorf("this node refuses %s for another %v", info.ID, left.Round(100*time.Millisecond))
+	}
 	if len(info.Addrs) > 0 {
 		h.host.Peerstore().AddAddrs(info.ID, info.Addrs, peerstore.AddressTTL)
 	}
@@ -136,6 +139,10 @@ func (h *Host) handle(stream network.Stream) {
 		return
 	}
 	defer h.work.Done()
+	if h.gater.refusedFor(stream.Conn().RemotePeer()) > 0 { // on a connection that was there before
+		_ = stream.ResetWithError(network.StreamGated)
+		return
+	}
 	stop := context.AfterFunc(h.ctx, func() { _ = stream.Reset() })
 	defer stop()
 	c := h.newConn(stream, channelID(stream.Conn().RemotePeer()))

@@ -138,6 +138,16 @@ func (g *gater) forgetOldest() {
 	delete(g.refused, oldest)
 }
 
+// refusedFor is how long a peer will still be refused; 0 when it is not.
+func (g *gater) refusedFor(id peer.ID) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.isRefused(id) {
+		return 0
+	}
+	return time.Until(g.refused[id])
+}
+
 // isRefused is called with the lock held.
 func (g *gater) isRefused(id peer.ID) bool {
 	until, ok := g.refused[id]

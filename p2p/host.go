@@ -101,7 +101,7 @@ func (h *Host) Protect(id channel.PeerID, on bool) error {
 	return nil
 }
 
-// Refuse cuts a peer off and refuses it for some time.
+// Refuse ends the connection to a peer, letting out what was sent, and refuses new ones for some time.
 func (h *Host) Refuse(id channel.PeerID, d time.Duration) error {
 	info, err := parsePeer(string(id))
 	if err != nil {
@@ -109,9 +109,9 @@ func (h *Host) Refuse(id channel.PeerID, d time.Duration) error {
 	}
 	h.gater.refuse(info.ID, time.Now().Add(d))
 	if c := h.peers.get(channelID(info.ID)); c != nil {
-		c.end(errors.New("refused by this node"), network.StreamGated)
+		c.end(errors.New("refused by this node"), network.StreamNoError)
 	}
-	return h.host.Network().ClosePeer(info.ID)
+	return nil
 }
 
 // Close ends all connections, letting out what was sent for Limits.Linger, and stops listening.
