@@ -165,7 +165,7 @@ func (n *Node) loadChannels() error {
 
 var errLaneKey = errors.New("daemon: two lanes share the first eight bytes of their ids")
 
-// adopt makes a driver for a channel.
+// adopt makes a driver for a channel; record is nil for one that is not stored yet.
 func (n *Node) adopt(st channel.State, record []byte, scripts laneScripts) (*driver, error) {
 	d := newDriver(n, st, record)
 	d.scripts = scripts
@@ -186,7 +186,7 @@ func (n *Node) adopt(st channel.State, record []byte, scripts laneScripts) (*dri
 		if _, taken := n.lanes[k]; taken {
 			return nil, errLaneKey
 		}
-		if _, taken := n.watch.scripts[string(scripts.of(l.out))]; taken {
+		if _, taken := n.watch.scripts[string(scripts.of(l.out))]; taken && record == nil {
 			return nil, errAddress
 		}
 		refs[k] = laneRef{d, l.out}
