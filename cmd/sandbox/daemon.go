@@ -28,6 +28,7 @@ const (
 // Daemon says how a daemon is started.
 type Daemon struct {
 	Name  string
+	Light bool     // a light client that knows one address of btcd, and none of its credentials
 	Flags []string // after those that the sandbox sets, so they win
 	Env   []string // NAME=VALUE
 }
@@ -112,13 +113,21 @@ func (n *Node) Launch() error {
 }
 
 func (n *Node) flags() []string {
-	chain := n.box.Chain
-	return []string{
-		"--network", network, "--data-dir", n.Dir, "--chain", "btcd",
-		"--btcd.rpc-host", chain.RPCHost(), "--btcd.rpc-user", chain.RPCUser(),
-		"--btcd.rpc-pass-file", n.box.PassFile(), "--btcd.rpc-cert", chain.CertFile(),
+	return append(n.chainFlags(),
+		"--network", network, "--data-dir", n.Dir,
 		"--listen", fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", n.port), "--no-nat",
 		"--accept-peer-deposit", "1_000_000sat",
+	)
+}
+
+func (n *Node) chainFlags() []string {
+	chain := n.box.Chain
+	if n.set.Light {
+		return []string{"--chain", "neutrino", "--neutrino.peer", chain.P2PAddr()}
+	}
+	return []string{
+		"--chain", "btcd", "--btcd.rpc-host", chain.RPCHost(), "--btcd.rpc-user", chain.RPCUser(),
+		"--btcd.rpc-pass-file", n.box.PassFile(), "--btcd.rpc-cert", chain.CertFile(),
 	}
 }
 

@@ -80,7 +80,10 @@ func (c *Chain) Matches(ctx context.Context, block [32]byte, w *ledger.Watch) ([
 			}
 		}
 		b, err := cl.GetBlock(&hash)
-		if err != nil {
+		switch {
+		case err != nil && cl.rpc == nil:
+			return nil, fmt.Errorf("%w: no peer gave the block: %w", ledger.ErrUnreachable, err)
+		case err != nil:
 			return nil, notFound(err, "block", hash)
 		}
 		return matches(b, w)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -14,8 +13,6 @@ import (
 	"github.com/btcsuite/btcd/chaincfg/v2"
 	"github.com/btcsuite/btcd/rpcclient"
 	"github.com/btcsuite/btcwallet/chain"
-	"github.com/btcsuite/btcwallet/walletdb"
-	"github.com/lightninglabs/neutrino"
 
 	"github.com/runnel/runnel/ledger"
 )
@@ -25,7 +22,7 @@ func newDialer(c *Config, params *chaincfg.Params) dialer {
 	case "bitcoind":
 		return &bitcoindDialer{cfg: c.Backend.Bitcoind, params: params, birthday: start(c.Birthday)}
 	case "neutrino":
-		return &neutrinoDialer{cfg: c.Backend.Neutrino, params: params, birthday: start(c.Birthday), dir: filepath.Join(c.Dir, "neutrino")}
+		return newNeutrinoDialer(c, params)
 	}
 	return &btcdDialer{cfg: c.Backend.Btcd, params: params}
 }
@@ -194,65 +191,6 @@ func (d *bitcoindDialer) credentials() (user, pass string, err error) {
 		return "", "", fmt.Errorf("%s is not a cookie of bitcoind", d.cfg.CookieFile)
 	}
 	return user, pass, nil
-}
-
-// neutrinoDialer holds the light client, which is always there and looks for its peers by itself.
-type neutrinoDialer struct {
-	cfg      Neutrino
-	params   *chaincfg.Params
-	birthday time.Time
-	dir      string
-	service  *neutrino.ChainService
-	db       walletdb.DB
-}
-
-func (d *neutrinoDialer) name() string { return "neutrino" }
-
-func (d *neutrinoDialer) capabilities() ledger.Capabilities {
-	return ledger.Capabilities{Name: "neutrino"}
-}
-
-func (d *neutrinoDialer) dial(ctx context.Context) (*client, error) {
-	if d.service == nil {
-		if err := d.open(); err != nil {
-			return nil, err
-		}
-	}
-	c := chain.NewNeutrinoClient(d.params, d.service)
-	c.SetStartTime(d.birthday)
-	if err := c.Start(ctx); err != nil {
-		return nil, err
-	}
-	return &client{Interface: c, close: func() {
-		c.Stop()
-		c.WaitForShutdown()
-	}}, nil
-}
-
-func (d *neutrinoDialer) open() error {
-	if err := os.MkdirAll(d.dir, 0o700); err != nil {
-		return err
-	}
-	db, err := openDB(filepath.Join(d.dir, "neutrino.db"))
-	if err != nil {
-		return err
-	}
-	service, err := neutrino.NewChainService(neutrino.Config{
-		DataDir: d.dir, Database: db, ChainParams: *d.params, ConnectPeers: d.cfg.Peers,
-	})
-	if err != nil {
-		db.Close()
-		return err
-	}
-	d.service, d.db = service, db
-	return nil
-}
-
-func (d *neutrinoDialer) stop() {
-	if d.service != nil {
-		d.service.Stop()
-		d.db.Close()
-	}
 }
 
 // isDisconnect reports whether err comes from a connection that ended.

@@ -14,6 +14,9 @@ import (
 // answers is kept between floor and cap.
 func (c *Chain) EstimateFee(ctx context.Context, blocks uint32) (ledger.FeeRate, string, error) {
 	name := c.Capabilities().Name
+	if _, err := c.link.trusted(); err != nil {
+		return 0, "", err
+	}
 	if !c.Capabilities().FeeEstimate {
 		return FeeFloor, fmt.Sprintf("floor (%s has no estimates)", name), ctx.Err()
 	}

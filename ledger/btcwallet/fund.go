@@ -36,7 +36,7 @@ func (w *Wallet) ready(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	_, err := w.link.client()
+	_, err := w.link.trusted()
 	return err
 }
 

@@ -43,6 +43,18 @@ const (
 	minBackoff = 200 * time.Millisecond
 	maxBackoff = 10 * time.Second
 
+	// awayEvery is how often a light client is asked whether it has peers; readyWait bounds how long one
+	// attempt waits for it to catch up, so that the reason is known meanwhile.
+	awayEvery = time.Second
+	readyWait = 10 * time.Second
+	readyPoll = 50 * time.Millisecond
+
+	// progressEvery is how often a light client that fetches headers says how far it is.
+	progressEvery = 15 * time.Second
+
+	// dialTimeout bounds one attempt of the light client to reach a peer.
+	dialTimeout = 10 * time.Second
+
 	// syncRetry is the wallet's pause after a failed synchronisation.
 	syncRetry = time.Second
 

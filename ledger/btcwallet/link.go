@@ -25,6 +25,7 @@ type client struct {
 	chain.Interface
 	rpc   *rpcclient.Client // nil for a light client
 	gone  <-chan struct{}   // closed when the connection has ended by itself; may be nil
+	away  func() error      // of a client that never ends: why it knows nothing new now; may be nil
 	close func()
 }
 
@@ -60,6 +61,7 @@ type link struct {
 	mu    sync.Mutex
 	cur   *client
 	why   error         // why cur is nil
+	doubt error         // why what cur says may be old; only the wallet goes on with it
 	up    chan struct{} // closed when cur is set
 	known bool          // whether the log knows the present state
 }
@@ -94,7 +96,9 @@ func (l *link) run() {
 			case <-l.ctx.Done():
 			case <-time.After(wait):
 			}
-			wait = min(2*wait, maxBackoff)
+			if wait = min(2*wait, maxBackoff); errors.Is(err, errNotYet) {
+				wait = minBackoff
+			}
 			continue
 		}
 		wait = minBackoff
@@ -108,7 +112,7 @@ func (l *link) run() {
 func (l *link) use(c *client) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.cur, l.why, l.known = c, nil, false
+	l.cur, l.why, l.doubt, l.known = c, nil, nil, false
 	close(l.up)
 	l.log.Info("chain backend reached")
 	l.notify()
@@ -118,7 +122,7 @@ func (l *link) down(why error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cur != nil {
-		l.cur, l.up = nil, make(chan struct{})
+		l.cur, l.doubt, l.up = nil, nil, make(chan struct{})
 	}
 	again := l.known && l.why != nil && l.why.Error() == why.Error()
 	l.why, l.known = why, true
@@ -135,7 +139,10 @@ func (l *link) notify() {
 	}
 }
 
-var errLost = errors.New("connection lost")
+var (
+	errLost   = errors.New("connection lost")
+	errNotYet = errors.New("not ready yet") // by dialers that waited themselves
+)
 
 // serve hands a client's notifications to the wallet until the client is gone, and says why it is.
 func (l *link) serve(c *client) error {
@@ -146,6 +153,17 @@ func (l *link) serve(c *client) error {
 		defer close(dead)
 		watch(ctx, c)
 	}()
+	if c.away != nil {
+		minded := make(chan struct{})
+		go func() {
+			defer close(minded)
+			l.mind(ctx, c)
+		}()
+		defer func() {
+			cancel()
+			<-minded
+		}()
+	}
 	notifications := c.Notifications()
 	for {
 		var n interface{}
@@ -208,6 +226,35 @@ func watch(ctx context.Context, c *client) {
 	}
 }
 
+// mind asks a client that never ends, again and again, whether it can be believed.
+func (l *link) mind(ctx context.Context, c *client) {
+	for {
+		l.believe(c.away())
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(awayEvery):
+		}
+	}
+}
+
+// believe notes whether the present client knows anything new, and says so once for each change.
+func (l *link) believe(doubt error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	changed := (l.doubt == nil) != (doubt == nil)
+	l.doubt = doubt
+	switch {
+	case !changed || l.ctx.Err() != nil:
+		return
+	case doubt == nil:
+		l.log.Info("chain backend reached")
+	default:
+		l.log.Warn("chain backend not reachable, trying again until it is", "err", doubt)
+	}
+	l.notify()
+}
+
 func (l *link) observe(n interface{}) {
 	switch n.(type) {
 	case chain.BlockConnected, chain.BlockDisconnected, chain.FilteredBlockConnected:
@@ -216,6 +263,17 @@ func (l *link) observe(n interface{}) {
 		l.notify()
 		l.synced()
 	}
+}
+
+// trusted returns the present client if what it says is up to date.
+func (l *link) trusted() (*client, error) {
+	l.mu.Lock()
+	doubt := l.doubt
+	l.mu.Unlock()
+	if doubt != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ledger.ErrUnreachable, l.dialer.name(), doubt)
+	}
+	return l.client()
 }
 
 // client returns the present client.
@@ -254,7 +312,7 @@ func ask[T any](ctx context.Context, l *link, f func(*client) (T, error)) (T, er
 	if err := ctx.Err(); err != nil {
 		return zero, err
 	}
-	c, err := l.client()
+	c, err := l.trusted()
 	if err != nil {
 		return zero, err
 	}
@@ -325,9 +383,12 @@ func (l *link) GetBlockHeader(h *chainhash.Hash) (*wire.BlockHeader, error) {
 	return pass(l, func(c *client) (*wire.BlockHeader, error) { return c.GetBlockHeader(h) })
 }
 
+// IsCurrent lets the wallet begin. A node counts itself current when its last block is young, which no
+// private chain has to be; a light client is taken into use only once it has caught up.
 func (l *link) IsCurrent() bool {
 	c, err := l.client()
-	return err == nil && c.IsCurrent()
+	private := l.params.Net == wire.SimNet || l.params.Net == wire.TestNet
+	return err == nil && (private || c.away != nil || c.IsCurrent())
 }
 
 func (l *link) FilterBlocks(r *chain.FilterBlocksRequest) (*chain.FilterBlocksResponse, error) {

@@ -98,6 +98,9 @@ func recoveryFile(dir string) string { return filepath.Join(dir, "recovery-pendi
 
 func openWallet(c *Config, params *chaincfg.Params) (walletdb.DB, *wallet.Wallet, error) {
 	path := filepath.Join(c.Dir, "wallet.db")
+	if err := replaceDamaged(c, path); err != nil {
+		return nil, nil, err
+	}
 	db, err := openDB(path)
 	if err != nil {
 		return nil, nil, err
@@ -130,6 +133,22 @@ func wrongSeed(err error) error {
 		return ErrOtherSeed
 	}
 	return fmt.Errorf("btcwallet: %w", err)
+}
+
+// replaceDamaged moves a wallet that can't be read out of the way: the seed and the chain make it again.
+func replaceDamaged(c *Config, path string) error {
+	err := sound(path)
+	if err == nil {
+		return nil
+	}
+	aside := path + ".damaged"
+	c.Log.Error("the on-chain wallet's database is damaged; it is made again from the seed, which takes a scan of the chain. Labels are lost, money is not",
+		"kept as", aside, "err", err)
+	if err := os.Rename(path, aside); err != nil {
+		return fmt.Errorf("btcwallet: %w", err)
+	}
+	c.NewSeed = false
+	return nil
 }
 
 // openDB opens or makes a database file. A half-made one is finished by createOnce.

@@ -24,7 +24,7 @@ func TestWallet(t *testing.T, open Factory) {
 		{"BumpByChild", walletChild},
 		{"BumpRefused", walletBumpRefused},
 		{"SendAll", walletSendAll},
-		{"Reorg", walletReorg},
+		{"ReorgOfEveryDepth", walletReorg},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := newSuite(t, env)
@@ -236,17 +236,33 @@ func walletSendAll(s *suite) {
 	s.balanceBecomes(ledger.Balance{})
 }
 
+// walletReorg takes back one to six blocks, with a payment in the lowest of them that comes again in the
+// new branch's next block. Chain and wallet must follow, also where one branch quickly replaces another.
 func walletReorg(s *suite) {
-	s.mine(3)
-	txid, err := s.Net.Pay(s.ctx, s.address(), 80_000)
-	s.ok(err)
-	s.mine(2)
-	s.balanceBecomes(ledger.Balance{Confirmed: 80_000})
-	s.ok(s.Net.Reorg(s.ctx, 2))
-	s.balanceBecomes(ledger.Balance{Pending: 80_000})
-	s.mine(1)
-	s.balanceBecomes(ledger.Balance{Confirmed: 80_000})
-	if l, ok := s.history(txid); !ok || l.Confirmations != 1 {
-		s.t.Fatalf("history: %+v", l)
+	s.mine(7)
+	var sum channel.Sat
+	for depth := range 6 {
+		depth++
+		value := channel.Sat(10_000 * depth)
+		script := s.address()
+		txid, err := s.Net.Pay(s.ctx, script, value)
+		s.ok(err)
+		s.mine(depth)
+		s.balanceBecomes(ledger.Balance{Confirmed: sum + value})
+		lowest, err := s.Chain.BlockAt(s.ctx, s.tip().Height-uint32(depth)+1)
+		s.ok(err)
+		s.ok(s.Net.Reorg(s.ctx, depth))
+		s.settle()
+		s.balanceBecomes(ledger.Balance{Confirmed: sum, Pending: value})
+		if again, err := s.Chain.BlockAt(s.ctx, lowest.Height); err != nil || again.Hash == lowest.Hash || again.Prev != lowest.Prev {
+			s.t.Fatalf("depth %d: block %d is still the old one, or not on the same parent (%v)", depth, lowest.Height, err)
+		}
+		s.mine(1)
+		sum += value
+		s.balanceBecomes(ledger.Balance{Confirmed: sum})
+		found := s.matches(s.tip(), &ledger.Watch{Scripts: map[string]bool{string(script): true}})
+		if l, ok := s.history(txid); !ok || l.Confirmations != 1 || len(found) != 1 || found[0] != txid {
+			s.t.Fatalf("depth %d: the payment did not move: %+v, %x", depth, l, found)
+		}
 	}
 }
