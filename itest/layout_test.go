@@ -27,7 +27,7 @@ var arrows = map[string]struct {
 	"wire":                      {[]string{"channel"}, "messages are converted to the core's types and to nothing else"},
 	"wire/protogen":             {nil, "a tool"},
 	"ledger":                    {[]string{"channel"}, "an interface in types of its own"},
-	"ledger/bitcoin":            {[]string{"channel", "ledger"}, "the construction has no network"},
+	"ledger/bitcoin":            {[]string{"channel", "ledger", "ledger/bitcoin/hotkey"}, "the construction has no network"},
 	"ledger/btcwallet":          {[]string{"channel", "ledger"}, "a backend knows only its interface"},
 	"ledger/simnet":             {nil, "a private chain knows nothing of channels"},
 	"ledger/ledgertest":         {[]string{"channel", "ledger", "ledger/btcwallet/coins"}, "the suite tests the interface; its wallet picks coins like the real one"},

@@ -11,6 +11,7 @@ import (
 	"github.com/btcsuite/btcd/btcutil/v2/hdkeychain"
 
 	"github.com/runnel/runnel/channel"
+	"github.com/runnel/runnel/ledger/bitcoin/hotkey"
 )
 
 // SeedSize is the length of a BIP 39 seed.
@@ -97,10 +98,15 @@ func expand(secret []byte, info string) ([32]byte, error) {
 	return [32]byte(key), nil
 }
 
-// keyPair is a secret key with its public key in the form of the wire.
+// keyPair is a secret key with its public key in the form of the wire and what signs with it.
 type keyPair struct {
-	priv *btcec.PrivateKey
-	pub  channel.Key
+	priv   *btcec.PrivateKey
+	pub    channel.Key
+	signer *hotkey.Signer
+}
+
+func newKeyPair(priv *btcec.PrivateKey) *keyPair {
+	return &keyPair{priv, channel.Key(priv.PubKey().SerializeCompressed()), hotkey.NewSigner(priv)}
 }
 
 func deriveBranch(seed []byte, network string, p keyPurpose) (*hdkeychain.ExtendedKey, error) {
@@ -140,5 +146,5 @@ func deriveKey(branch *hdkeychain.ExtendedKey, index uint32) (*keyPair, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bitcoin: derive key %d: %w", index, err)
 	}
-	return &keyPair{priv: priv, pub: channel.Key(priv.PubKey().SerializeCompressed())}, nil
+	return newKeyPair(priv), nil
 }

@@ -3,6 +3,7 @@ package bitcoin
 import (
 	"bytes"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/btcsuite/btcd/btcec/v2"
 	"github.com/btcsuite/btcd/btcec/v2/schnorr"
@@ -28,8 +29,10 @@ type leaf struct {
 	control []byte
 }
 
-// laneScripts is everything that follows from the terms of a lane. It is immutable.
+// laneScripts is everything that follows from the terms of a lane. It is immutable but for the count.
 type laneScripts struct {
+	verified atomic.Uint32 // vouchers since the payer's key was last found not to be hot
+
 	payer   *btcec.PublicKey
 	payee   *btcec.PublicKey
 	signers []*btcec.PublicKey // both in BIP 327 order; copy before handing out

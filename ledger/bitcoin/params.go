@@ -8,6 +8,7 @@ import (
 
 	"github.com/runnel/runnel/channel"
 	"github.com/runnel/runnel/ledger"
+	"github.com/runnel/runnel/ledger/bitcoin/hotkey"
 )
 
 // Networks returns the names of the networks that this package knows, test networks first.
@@ -38,11 +39,15 @@ func Params(network string) (*chaincfg.Params, error) {
 // multiplications to make again.
 const maxCachedLanes = 2048
 
+// maxHotKeys bounds the tables for verification, at 110 kB each; twice as many may be kept for a while.
+const maxHotKeys = 128
+
 // Scheme is the public side of the construction on one network. It implements ledger.Scheme.
 type Scheme struct {
 	network string
 	params  *chaincfg.Params
 	lanes   *cache[channel.LaneTerms, *laneScripts]
+	hot     *cache[channel.Key, *hotkey.Verifier] // of payers that pay us all the time
 }
 
 var _ ledger.Scheme = (*Scheme)(nil)
@@ -53,7 +58,8 @@ func NewScheme(network string) (*Scheme, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Scheme{network: network, params: params, lanes: newCache[channel.LaneTerms, *laneScripts](maxCachedLanes)}, nil
+	return &Scheme{network: network, params: params, lanes: newCache[channel.LaneTerms, *laneScripts](maxCachedLanes),
+		hot: newCache[channel.Key, *hotkey.Verifier](maxHotKeys)}, nil
 }
 
 // Network is the name that the scheme was made with.

@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 
 	"github.com/btcsuite/btcd/btcec/v2"
-	"github.com/btcsuite/btcd/btcec/v2/schnorr"
 	"github.com/btcsuite/btcd/btcutil/v2/hdkeychain"
 
 	"github.com/runnel/runnel/channel"
@@ -128,11 +127,11 @@ func (s *Signer) SignVoucher(lane ledger.Lane, index uint32, total channel.Msat)
 
 // sign makes a BIP 340 signature with fresh auxiliary randomness and does not verify it.
 func (s *Signer) sign(key *keyPair, digest [32]byte) (channel.Signature, error) {
-	sig, err := schnorr.Sign(key.priv, digest[:], schnorr.FastSign(), schnorr.CustomNonce(s.random()))
+	sig, err := key.signer.Sign(digest, s.random())
 	if err != nil {
 		return channel.Signature{}, fmt.Errorf("bitcoin: sign: %w", err)
 	}
-	return channel.Signature(sig.Serialize()), nil
+	return channel.Signature(sig), nil
 }
 
 // LaneSecret is the key that both ends of a lane share for a purpose, and nobody else knows.

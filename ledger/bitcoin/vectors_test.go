@@ -70,7 +70,7 @@ func TestVectorsBIP340(t *testing.T) {
 		}
 		priv, _ := btcec.PrivKeyFromBytes(secret)
 		s := &Signer{random: func() [32]byte { return [32]byte(random) }}
-		got, err := s.sign(&keyPair{priv: priv}, [32]byte(message))
+		got, err := s.sign(newKeyPair(priv), [32]byte(message))
 		must(t, err)
 		if !bytes.Equal(got[:], sig) {
 			t.Errorf("vector %s: signed %x", row[0], got)
@@ -228,7 +228,7 @@ func TestVectorsBIP341KeyPath(t *testing.T) {
 				t.Errorf("input %d: digest %x", in.Given.TxinIndex, digest)
 			}
 			priv, _ := btcec.PrivKeyFromBytes(in.Intermediary.TweakedPrivkey)
-			sig, err := s.sign(&keyPair{priv: priv}, [32]byte(digest))
+			sig, err := s.sign(newKeyPair(priv), [32]byte(digest))
 			must(t, err)
 			if !bytes.Equal(sig[:], in.Expected.Witness[0][:64]) {
 				t.Errorf("input %d: signature %x", in.Given.TxinIndex, sig)

@@ -87,6 +87,28 @@ func signAnyway(t *testing.T, p *pair, lane ledger.Lane, index uint32, total cha
 	return sig
 }
 
+// The table that a busy lane gets judges like the plain verification before it.
+func TestVouchersOfABusyLane(t *testing.T) {
+	p := newPair(t)
+	lane, other := p.lane(t, 1, 50_000), p.lane(t, 2, 50_000)
+	forged, err := p.payer.SignVoucher(other, 2, 5000)
+	must(t, err)
+	for i := range channel.Msat(2 * hotAfter) {
+		sig, err := p.payer.SignVoucher(lane, 1, 5000+i)
+		must(t, err)
+		must(t, p.scheme.VerifyVoucher(lane, 5000+i, sig))
+		wantErr(t, p.scheme.VerifyVoucher(lane, 4999+i, sig), ledger.ErrBadVoucher)
+		wantErr(t, p.scheme.VerifyVoucher(lane, 5000, forged), ledger.ErrBadVoucher)
+		wantErr(t, p.scheme.VerifyVoucher(other, 5000+i, sig), ledger.ErrBadVoucher)
+	}
+	if n := p.scheme.hot.len(); n != 2 {
+		t.Errorf("%d keys have tables, want those of both lanes", n)
+	}
+	for _, total := range []channel.Msat{0, lane.Terms.Capacity() + 1} {
+		wantErr(t, p.scheme.VerifyVoucher(lane, total, signAnyway(t, p, lane, 1, total)), ledger.ErrBadVoucher)
+	}
+}
+
 func TestVoucherBelongsToOneLane(t *testing.T) {
 	p := newPair(t)
 	lane := p.lane(t, 1, 50_000)
