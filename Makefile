@@ -5,7 +5,7 @@ PREFIX   ?= /usr/local
 FUZZTIME ?= 20s
 TESTS    ?= ./...
 
-.PHONY: help build demo test lint bench fuzz install clean
+.PHONY: help build demo test lint bench fuzz mutate install clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ fuzz: ## every fuzz target for FUZZTIME (20s)
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
 		done; \
 	done
+
+mutate: ## take every check that guards money away, one at a time: each must be missed by a test
+	@$(GO) run ./itest/mutate
 
 install: build ## runnel, runneld and btcd into PREFIX/bin (/usr/local/bin)
 	install -d $(DESTDIR)$(PREFIX)/bin

@@ -58,6 +58,30 @@ func TestValidateNamesTheSetting(t *testing.T) {
 	}
 }
 
+// The largest and smallest that can be meant, and one beyond.
+func TestValidateAtTheLimits(t *testing.T) {
+	type change = func(*Limits)
+	for name, pair := range map[string][2]change{
+		"accept, most":  {func(l *Limits) { l.AcceptPeerDeposit = channel.MaxMoney }, func(l *Limits) { l.AcceptPeerDeposit = channel.MaxMoney + 1 }},
+		"accept, least": {func(l *Limits) { l.AcceptPeerDeposit = channel.MinDeposit }, func(l *Limits) { l.AcceptPeerDeposit = 1 }},
+		"deposit, most": {func(l *Limits) { l.MinDeposit = channel.MaxMoney }, func(l *Limits) { l.MinDeposit = channel.MaxMoney + 1 }},
+		"channels":      {func(l *Limits) { l.MaxChannels = 1 }, func(l *Limits) { l.MaxChannels = 0 }},
+		"pending":       {func(l *Limits) { l.MaxPending, l.MaxPendingTotal = 1, 1 }, func(l *Limits) { l.MaxPending, l.MaxPendingTotal = 2, 1 }},
+		"free disk":     {func(l *Limits) { l.MinFreeDisk = 64 << 20 }, func(l *Limits) { l.MinFreeDisk = 64<<20 - 1 }},
+		"confirmations": {func(l *Limits) { l.Tiers = []Tier{{channel.MaxMoney, MaxConfirmations}} },
+			func(l *Limits) { l.Tiers = []Tier{{channel.MaxMoney, MaxConfirmations + 1}} }},
+		"equal tiers": {func(l *Limits) { l.Tiers = []Tier{{100, 3}, {channel.MaxMoney, 3}} },
+			func(l *Limits) { l.Tiers = []Tier{{100, 3}, {channel.MaxMoney, 2}} }},
+	} {
+		if err := limits(t, pair[0]).Validate(); err != nil {
+			t.Errorf("%s, at the limit: %v", name, err)
+		}
+		if err := limits(t, pair[1]).Validate(); err == nil {
+			t.Errorf("%s, beyond the limit: accepted", name)
+		}
+	}
+}
+
 func TestTiers(t *testing.T) {
 	for name, tiers := range map[string][]Tier{
 		"none":       nil,

@@ -89,6 +89,60 @@ func TestWindowRelease(t *testing.T) {
 	w.wantUsed(t, 26, 50)
 }
 
+// What is released must have been counted under that very hour: not later, and not a whole window ago,
+// although it shares a place with it.
+func TestReleaseOfAnotherHour(t *testing.T) {
+	for name, hours := range map[string]int{"in the future": buckets, "of the last window": -buckets, "of long ago": -4 * buckets} {
+		var w Window
+		hour := w.addAt(t, 0, 100)
+		w.Release(uint32(int(hour)+hours), 100)
+		if w.Used() != 100 {
+			t.Errorf("%s: %d left of 100", name, w.Used())
+		}
+	}
+}
+
+// At the beginning of time, where hours are small, and exactly one window back.
+func TestClockNearTheEdges(t *testing.T) {
+	hour := func(h int64) time.Time { return time.Unix(h*3600, 0) }
+	want := func(w *Window, h int64, want channel.Msat) {
+		t.Helper()
+		w.Advance(hour(h))
+		if w.Used() != want {
+			t.Errorf("hour %d: %d used, want %d", h, w.Used(), want)
+		}
+	}
+	var w Window
+	w.Advance(hour(3))
+	w.Add(100)
+	want(&w, 5, 100)
+	want(&w, 3+buckets-1, 100)
+	want(&w, 3+buckets, 0) // it was counted under hour 3, and stayed there
+
+	for _, h := range []int64{buckets, 1000} {
+		var w Window
+		w.Advance(hour(h))
+		w.Add(100)
+		want(&w, h-buckets, 100) // a whole window back: from now on that is the time
+		want(&w, h-1, 100)
+		want(&w, h, 0)
+	}
+}
+
+// All the money that there is can be counted, and read again; so can what was counted in the first hour
+// of all.
+func TestDecodeWindowAtTheLimits(t *testing.T) {
+	var rich, first Window
+	rich.addAt(t, 0, NoLimit)
+	first.Add(5)
+	first.Advance(time.Unix(2*3600, 0))
+	for _, w := range []Window{rich, first} {
+		if again, err := DecodeWindow(w.Encode()); err != nil || again != w {
+			t.Errorf("%+v, %v", again, err)
+		}
+	}
+}
+
 func TestWindowOverflow(t *testing.T) {
 	var w Window
 	w.addAt(t, 0, NoLimit)

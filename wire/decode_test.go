@@ -148,6 +148,7 @@ func TestRules(t *testing.T) {
 		{"text with control", numRefuse, with(refuse, 3, "a\tb"), "control"},
 		{"good error", numError, []field{{1, "version"}, {2, "text"}}, ""},
 		{"error without code", numError, []field{{2, "text"}}, "code"},
+		{"error with control", numError, []field{{1, "version"}, {2, "a\x1b"}}, "control"},
 		{"error unknown field", numError, []field{{1, "version"}, {3, 1}}, "unknown"},
 
 		{"good funded", numFunded, []field{{1, b32}, {2, []field{{1, b32}, {2, 1}}}}, ""},
@@ -230,8 +231,9 @@ func tooManyRefused() []field {
 func TestEnvelope(t *testing.T) {
 	good := build(field{numReady, []field{{1, b32}}})
 	for name, b := range map[string][]byte{
-		"empty":              {},
-		"unknown message":    build(field{16, []field{{1, b32}}}),
+		"empty":           {},
+		"unknown message": build(field{16, []field{{1, b32}}}),
+		"a known message under an unknown number": build(field{numCloseDone + 1, []field{{1, b32}, {2, "tx"}}}),
 		"field 0":            {0x02, 0x00},
 		"two messages":       append(bytes.Clone(good), good...),
 		"trailing byte":      append(bytes.Clone(good), 0),
@@ -247,6 +249,9 @@ func TestEnvelope(t *testing.T) {
 		if m, err := Decode(b); err == nil {
 			t.Errorf("%s: accepted as %+v", name, m)
 		}
+	}
+	if _, err := Decode(nil); err == nil || !strings.Contains(err.Error(), "unknown message") {
+		t.Errorf("nothing: %v", err)
 	}
 	if _, err := Decode(make([]byte, MaxMessage+1)); !errors.Is(err, ErrTooLong) {
 		t.Errorf("too long: %v", err)

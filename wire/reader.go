@@ -8,7 +8,8 @@ import (
 
 // reader takes fields of one protobuf message in the order of their numbers. It accepts nothing but
 // what writer.go writes: shortest varints, no zero that could be left out, no field twice. The first
-// error sticks and ends the message, so that callers read like the schema.
+// error sticks and ends the message: there is neither a next field nor input. So callers read like the
+// schema.
 type reader struct {
 	in  []byte
 	msg string // for error texts
@@ -26,15 +27,11 @@ func newReader(msg string, in []byte) reader {
 // tag reads the next field's tag into num and typ; num is 0 at the end.
 func (r *reader) tag() {
 	r.num = 0
-	if len(r.in) == 0 || r.err != nil {
+	if len(r.in) == 0 {
 		return
 	}
-	v := r.varint()
-	if r.err != nil {
-		return
-	}
-	num, typ := protowire.DecodeTag(v)
-	if num < protowire.MinValidNumber || num > protowire.MaxValidNumber {
+	num, typ := protowire.DecodeTag(r.varint())
+	if num < protowire.MinValidNumber { // of those above the largest one nobody asks
 		r.fail("bad field number")
 		return
 	}
@@ -49,7 +46,7 @@ func (r *reader) varint() uint64 {
 		return v
 	}
 	v, n := protowire.ConsumeVarint(r.in)
-	if n < 0 || n != protowire.SizeVarint(v) {
+	if n != protowire.SizeVarint(v) {
 		r.fail("bad integer")
 		return 0
 	}
@@ -73,7 +70,7 @@ func (r *reader) adopt(err error) {
 }
 
 // is reports whether the next field is num.
-func (r *reader) is(num protowire.Number) bool { return r.num == num && r.err == nil }
+func (r *reader) is(num protowire.Number) bool { return r.num == num }
 
 func (r *reader) uint64(num protowire.Number, name string) uint64 {
 	if !r.is(num) {
@@ -138,9 +135,6 @@ func (r *reader) fixed(num protowire.Number, name string, dst []byte) {
 		return
 	}
 	v := r.bytes(num, name)
-	if r.err != nil {
-		return
-	}
 	if len(v) != len(dst) {
 		r.adopt(malformed("%s: %s has %d bytes, want %d", r.msg, name, len(v), len(dst)))
 		return
@@ -154,7 +148,7 @@ func (r *reader) optional(num protowire.Number, name string, dst []byte) {
 		return
 	}
 	r.fixed(num, name, dst)
-	if r.err == nil && allZero(dst) {
+	if allZero(dst) {
 		r.fail(name + " is zero and should be left out")
 	}
 }
@@ -163,7 +157,7 @@ func (r *reader) optional(num protowire.Number, name string, dst []byte) {
 func (r *reader) some(num protowire.Number, name string, limit int) []byte {
 	there := r.is(num)
 	v := r.bytes(num, name)
-	if there && r.err == nil && (len(v) == 0 || len(v) > limit) {
+	if there && (len(v) == 0 || len(v) > limit) {
 		r.fail(name + " is too long, or empty and should be left out")
 	}
 	if r.err != nil || len(v) == 0 {
@@ -179,7 +173,7 @@ func (r *reader) string(num protowire.Number, name string, limit int) string {
 // end returns the first error, also when something is left that nobody took: a field that is unknown,
 // out of order or there twice.
 func (r *reader) end() error {
-	if r.err == nil && (r.num != 0 || len(r.in) > 0) {
+	if r.num != 0 {
 		r.fail("a field is unknown, out of order or there twice")
 	}
 	return r.err
