@@ -92,7 +92,11 @@ func (r *reconciler) decideChannel(id channel.ID) error {
 		r.correctJournal(id, s)
 	case !jok && !sok:
 		return fmt.Errorf("%w: neither has channel %s whole; restore the newest backup of the whole data directory", ErrBooks, id)
-	case jn >= sn && advances(&jst, &sst): // with equal numbers the journal is right: its records carry a seal
+	// With equal numbers one of them holds a part that is older than the rest. That is the journal if it is
+	// damaged, else the store: the journal's records carry a seal.
+	case jn == sn && len(r.out.Findings) > 0 && advances(&sst, &jst) && r.proven(&sst):
+		r.correctJournal(id, s)
+	case jn >= sn && advances(&jst, &sst):
 		r.correctStore(id, j, j.number)
 	case sn > jn && advances(&sst, &jst) && r.proven(&sst):
 		r.correctJournal(id, s)

@@ -148,3 +148,21 @@ func (n *Node) Unsent(peer channel.PeerID) int {
 	defer s.out.mu.Unlock()
 	return len(s.out.list)
 }
+
+// FrameBatch is what a frame of payments writes, without its lane.
+func FrameBatch(n, payments int, own bool) (*store.Batch, error) {
+	f := &channel.Frame{Lane: channel.LaneID{byte(n % 7)}, FirstSeq: uint64(n*payments + 1), Total: channel.Msat(n*payments*1000 + 1)}
+	for i := range payments {
+		f.Payments = append(f.Payments, channel.Payment{ID: channel.PaymentID{byte(n >> 8), byte(n), byte(i >> 8), byte(i)}, Amount: channel.Msat(i + 1)})
+	}
+	r := &frameRecord{Time: 1_700_000_000_000, Frame: f}
+	if !own {
+		r.Ack = &channel.Ack{Lane: f.Lane, NextSeq: f.NextSeq(), Total: f.Total, Spent: f.Total}
+	}
+	value, err := r.encode()
+	if err != nil {
+		return nil, err
+	}
+	b := new(store.Batch).Put(seqKey(prefixFrame, keyOf(f.Lane), f.FirstSeq), value)
+	return b, idsOf(value, func(key, value []byte) error { b.Put(key, value); return nil })
+}
