@@ -5,10 +5,13 @@ PREFIX   ?= /usr/local
 FUZZTIME ?= 20s
 TESTS    ?= ./...
 
-.PHONY: help build demo test lint bench fuzz mutate install clean
+RUNS     ?= 20
+SEED     ?= 1
+
+.PHONY: help build demo test sim lint bench fuzz mutate install clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## programs into bin/: runnel, runneld, btcd (the pinned version), demo
 	@mkdir -p bin
@@ -19,6 +22,9 @@ demo: build ## two daemons, ten thousand payments, a crash and two settlements, 
 
 test: ## all tests, end to end too (TESTS=./channel/... for some)
 	@$(GO) run ./itest/testrun -p 2 -timeout 30m $(TESTS)
+
+sim: ## simulate two nodes with all that can go wrong (SEED=n RUNS=m)
+	$(GO) test ./itest/sim -count=1 -v -run '^TestSeeds$$' -timeout 0 -args -seed=$(SEED) -runs=$(RUNS)
 
 lint: ## gofmt, vet, staticcheck
 	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "gofmt -w $$files"; exit 1; fi

@@ -39,7 +39,11 @@ func (s *State) dueStop() []Effect {
 	if s.Phase == PhaseSettling || s.Phase.Final() {
 		return nil
 	}
-	in := s.In.Total > 0 && s.Tip >= s.Terms.StopHeight(s.Terms.In) || s.Terms.In.Exists() && s.Tip >= s.Terms.In.Expiry
+	stop := s.Terms.StopHeight(s.Terms.In)
+	if planted("settled at expiry") {
+		stop = s.Terms.In.Expiry
+	}
+	in := s.In.Total > 0 && s.Tip >= stop || s.Terms.In.Exists() && s.Tip >= s.Terms.In.Expiry
 	out := s.Terms.Out.Exists() && s.Tip >= s.Terms.Out.Expiry
 	if (in || out) && s.Phase == PhaseAgreed && s.unfunded() {
 		return s.move(PhaseAbandoned)
@@ -69,7 +73,11 @@ func (s *State) CanSettle() bool {
 
 // CanRefund reports whether something of the own lane can be had back alone at this height.
 func (s *State) CanRefund() bool {
-	return s.canSweep() || s.Tip >= s.Terms.Out.Expiry && s.Phase == PhaseSettling && len(s.OutFunding.returns()) > 0
+	expiry := s.Terms.Out.Expiry
+	if planted("refunded early") {
+		expiry = s.Terms.StopHeight(s.Terms.Out)
+	}
+	return s.canSweep() || s.Tip >= expiry && s.Phase == PhaseSettling && len(s.OutFunding.returns()) > 0
 }
 
 func (s *State) canSweep() bool {
@@ -95,7 +103,9 @@ func (s *State) dueClosed() []Effect {
 	return append(effects, s.move(PhaseClosed)...)
 }
 
-func (s *State) deep(height uint32) bool { return height > 0 && s.Tip+1 >= height+DeepConfirmations }
+func (s *State) deep(height uint32) bool {
+	return height > 0 && (s.Tip+1 >= height+DeepConfirmations || planted("closed at once"))
+}
 
 // laneDone reports whether nothing of a lane can concern us any more.
 func (s *State) laneDone(out bool) bool {
@@ -198,6 +208,9 @@ func (s *State) sweepSeen(e SweepSeen) []Effect {
 }
 
 func (s *State) reorganised(e Reorganised) []Effect {
+	if planted("reorganisation ignored") {
+		return nil
+	}
 	changed := false
 	for _, f := range []*Funding{&s.OutFunding, &s.InFunding} {
 		kept := f.Seen[:0]

@@ -42,7 +42,7 @@ func (s *State) pay(e Pay) ([]Effect, error) {
 	if err := s.CanPay(); err != nil {
 		return nil, err
 	}
-	if !s.Synced {
+	if !s.Synced && !planted("paid before resync") {
 		return nil, fail(KindWindow, "the peer is not connected")
 	}
 	payments, total, err := s.fit(e.Payments)
@@ -77,6 +77,9 @@ func (s *State) fit(payments []Payment) ([]Payment, Msat, error) {
 		used += payments[n].Amount
 		unacked += payments[n].Amount
 	}
+	if planted("credit ignored") {
+		used += s.Out.Credit()
+	}
 	return slices.Clip(payments[:n]), max(s.Out.Total, used), nil
 }
 
@@ -85,7 +88,7 @@ func (s *State) fits(p Payment, used, unacked Msat, alone bool) error {
 		return err
 	}
 	capacity := s.Terms.Out.Capacity()
-	if used > capacity || p.Amount > capacity-used {
+	if (used > capacity || p.Amount > capacity-used) && !planted("above capacity") {
 		spendable := Msat(0)
 		if capacity > used {
 			spendable = capacity - used
@@ -156,7 +159,7 @@ func (f *Frame) apply(hash [32]byte, spent Msat, refused []Refusal) ([32]byte, M
 		if len(refused) > 0 && refused[0].Seq == seq {
 			reason, refused = refused[0].Reason, refused[1:]
 		}
-		if reason == Accepted {
+		if reason == Accepted || planted("refused counted") {
 			spent += p.Amount
 		}
 		hash = LaneHash(hash, f.Lane, seq, p, reason)

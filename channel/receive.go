@@ -9,6 +9,8 @@ func (s *State) CanReceive() error {
 	switch {
 	case !s.Terms.In.Exists():
 		return fail(KindNotOpen, "this channel has no lane in this direction")
+	case planted("taken unopened"):
+		return nil
 	case s.Phase != PhaseOpen:
 		return fail(KindNotOpen, "the channel is %s", s.Phase)
 	case s.In.Frozen != NotFrozen:
@@ -40,6 +42,9 @@ func (s *State) frames(frames []*Frame) ([]Effect, error) {
 		sum, err := f.sum()
 		if err != nil {
 			return nil, err
+		}
+		if planted("repeat counted") && f.NextSeq() <= next {
+			s.In.Spent = min(s.In.Spent+sum, s.In.Total)
 		}
 		if f.NextSeq() <= next { // also what this very batch holds already: the store knows it by then
 			if f.FirstSeq < s.In.NextSeq {

@@ -38,6 +38,9 @@ func (s *State) resynced(r *Resync) ([]Effect, error) {
 		return []Effect{Send{&Refuse{Channel: s.Terms.ID, Code: DenyUnknownChannel, Text: "the channel is " + s.Phase.String()}}}, nil
 	}
 	s.there = r.Phase
+	if planted("reopened") && s.Phase == PhaseClosing && r.Phase == PhaseOpen {
+		s.Phase = PhaseOpen
+	}
 	effects := s.resyncIn(r)
 	if !s.Terms.Out.Exists() {
 		s.Synced = true
@@ -63,7 +66,7 @@ func (s *State) resynced(r *Resync) ([]Effect, error) {
 // whose next sequence number is given, took already.
 func (s *State) sendUnacked(next uint64) (effects []Effect) {
 	for _, f := range s.Unacked {
-		if s.Synced && (s.Phase == PhaseOpen || f.NextSeq() <= next) {
+		if !planted("not sent again") && s.Synced && (s.Phase == PhaseOpen || f.NextSeq() <= next) {
 			effects = append(effects, Send{f})
 		}
 	}

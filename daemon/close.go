@@ -233,8 +233,9 @@ func (d *driver) closeDone(box *outbox, m *channel.CloseDone) error {
 // settle takes alone what the newest voucher gives us.
 func (d *driver) settle() {
 	d.exit(0, func(st channel.State, script []byte, rate ledger.FeeRate) (ledger.Tx, error) {
+		in := d.newest(st.In)
 		return d.n.deps.Signer.Settle([]ledger.SettleLane{{Lane: ledger.Lane{Terms: st.Terms.In, Funding: st.InFunding.Claimed},
-			Index: st.Terms.InKey, Total: st.In.Total, Signature: st.In.Voucher}}, script, rate)
+			Index: st.Terms.InKey, Total: in.Total, Signature: in.Voucher}}, script, rate)
 	})
 }
 
@@ -287,7 +288,7 @@ func (d *driver) buildExit(side int, st channel.State, ex exits, build func(chan
 		d.n.publish(d, *last)
 		return nil
 	}
-	if conflicts {
+	if conflicts && !planted("fee lowered") {
 		rate = max(rate, ledger.FeeRate(last.Rate+last.Rate/4+1000)) // a replacement never pays less
 	}
 	script, err := d.exitScript(ex)

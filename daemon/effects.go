@@ -18,6 +18,7 @@ func (d *driver) perform(box *outbox, effects []any) {
 		switch e := e.(type) {
 		case channel.Save:
 			box.lanes = true
+			d.remember()
 			box.cold = box.cold || e.Cold
 		case channel.SaveFrame:
 			d.saveFrame(box, e)
@@ -160,7 +161,7 @@ func (d *driver) verify(box *outbox, e channel.Verify) {
 
 func (d *driver) find(box *outbox, e channel.FindFrame) {
 	found := channel.FrameFound{Got: e.Frame}
-	if r := d.recent[e.Frame.FirstSeq]; r != nil {
+	if r := d.recent[e.Frame.FirstSeq]; r != nil && !planted("commit under way forgotten") {
 		found.Stored, found.Ack = r.Frame, r.Ack
 	} else if r, _, err := loadFrame(d.n.deps.Store, keyOf(e.Frame.Lane), e.Frame.FirstSeq); err == nil {
 		found.Stored, found.Ack = r.Frame, r.Ack
@@ -189,13 +190,15 @@ func (d *driver) saveFrame(box *outbox, e channel.SaveFrame) {
 	}
 	box.budget, box.frames = true, true
 	for _, p := range e.Frame.Payments {
-		box.batch.Put(idKey(p.ID), encodeID(lane, e.Frame.FirstSeq))
+		if !planted("id not stored") {
+			box.batch.Put(idKey(p.ID), encodeID(lane, e.Frame.FirstSeq))
+		}
 	}
 	d.n.metrics.sent(len(e.Frame.Payments))
 }
 
 func (d *driver) answered(box *outbox, e channel.Answered) {
-	if len(e.Refused) > 0 {
+	if len(e.Refused) > 0 && !planted("refusal not stored") {
 		box.batch.Put(seqKey(prefixRefusal, keyOf(e.Frame.Lane), e.Frame.FirstSeq), encodeRefusals(e.Refused))
 	}
 	box.entries = append(box.entries, d.payments(channel.Sending, e.Frame))

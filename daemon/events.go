@@ -165,7 +165,9 @@ func (n *Node) Watch(ctx context.Context, since uint64, fn func(channel.Event) e
 		}
 		select {
 		case <-more:
+			n.woke()
 		case <-ctx.Done():
+			n.woke()
 			return ctx.Err()
 		}
 	}

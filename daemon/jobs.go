@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"bytes"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -93,7 +95,7 @@ func newRegistry() *registry { return &registry{jobs: map[channel.PaymentID]*job
 func (r *registry) claim(j *job) (other *job) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if other := r.jobs[j.payment.ID]; other != nil {
+	if other := r.jobs[j.payment.ID]; other != nil && !planted("id not claimed") {
 		return other
 	}
 	r.jobs[j.payment.ID] = j
@@ -122,6 +124,7 @@ func (r *registry) all() []*job {
 	for _, j := range r.jobs {
 		all = append(all, j)
 	}
+	slices.SortFunc(all, func(a, b *job) int { return bytes.Compare(a.payment.ID[:], b.payment.ID[:]) })
 	return all
 }
 

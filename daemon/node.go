@@ -1,11 +1,13 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +37,7 @@ type Deps struct {
 	Rand  func([]byte)                // default crypto/rand
 	Go    func(func())                // runs a function beside the caller; default a goroutine
 	After func(time.Duration, func()) // runs a function later; default time.AfterFunc
+	Woke  func()                      // called by a goroutine that goes on after a wait; default nothing
 }
 
 // Committer makes batches durable in the order of submission; store.Committer is one.
@@ -56,6 +59,9 @@ func (d *Deps) defaults() {
 	if d.After == nil {
 		d.After = func(t time.Duration, f func()) { time.AfterFunc(t, f) }
 	}
+	if d.Woke == nil {
+		d.Woke = func() {}
+	}
 	if d.Log == nil {
 		d.Log = slog.Default()
 	}
@@ -75,9 +81,9 @@ type Node struct {
 	submitMu sync.Mutex // orders event numbers and budget records as their commits
 	nextSeq  uint64
 
-	keyMu sync.Mutex // one caller takes key indexes at a time
+	keys turn // one caller takes key indexes at a time
 
-	openMu sync.Mutex // one Open of a peer is judged and stored at a time, so that the limits count all others
+	opens turn // one Open of a peer is judged and stored at a time, so that the limits count all others
 
 	mu        sync.Mutex // guards the maps below, never held over I/O
 	drivers   map[channel.ID]*driver
@@ -89,6 +95,7 @@ type Node struct {
 	held      map[channel.PeerID][]held           // payments that wait for a connection
 	openings  openings
 	greetings uint64 // sessions so far
+	adopted   uint64 // drivers so far
 	dialing   map[channel.PeerID]bool
 	hellos    map[channel.PeerID][]chan error
 	watch     watchlist
@@ -123,7 +130,7 @@ func New(cfg Config, deps Deps) (*Node, error) {
 		drivers: map[channel.ID]*driver{}, lanes: map[laneKey]laneRef{}, byPeer: map[channel.PeerID][]*driver{},
 		sessions: map[channel.PeerID]*session{}, opening: map[channel.ID]chan channel.Message{},
 		pending: map[channel.PeerID]int{}, dialing: map[channel.PeerID]bool{}, hellos: map[channel.PeerID][]chan error{},
-		watch: newWatchlist(), openings: newOpenings(), held: map[channel.PeerID][]held{}, stop: make(chan struct{}),
+		keys: make(turn, 1), opens: make(turn, 1), watch: newWatchlist(), openings: newOpenings(), held: map[channel.PeerID][]held{}, stop: make(chan struct{}),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.chain.ready, n.chain.reached = make(chan struct{}), deps.Now()
@@ -197,6 +204,8 @@ func (n *Node) adopt(st channel.State, record []byte, scripts laneScripts) (*dri
 	for k, r := range refs {
 		n.lanes[k] = r
 	}
+	n.adopted++
+	d.num = n.adopted
 	n.drivers[d.id] = d
 	n.byPeer[d.peer] = append(n.byPeer[d.peer], d)
 	if !st.Phase.Final() {
@@ -234,6 +243,7 @@ func (n *Node) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	case <-n.stop:
 	}
+	n.woke()
 	n.closed.Store(true)
 	n.log.Info("stopping")
 	n.settleDown()
@@ -243,6 +253,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.ended = true
 	n.spawnMu.Unlock()
 	n.work.Wait()
+	n.woke()
 	n.settleDown()
 	n.dismiss()
 	n.hub.close()
@@ -263,17 +274,21 @@ func (n *Node) dismiss() {
 
 // settleDown waits until every channel has stored what it has.
 func (n *Node) settleDown() {
-	var wg sync.WaitGroup
-	for _, d := range n.all() {
-		wg.Add(1)
-		d.post(flushLazy{}, applied{event: nil, done: func(error) { wg.Done() }})
+	all := n.all()
+	rested := make(chan struct{}, len(all))
+	for _, d := range all {
+		d.post(flushLazy{}, applied{event: nil, done: func(error) { rested <- struct{}{} }})
 	}
-	done := make(chan struct{})
-	go func() { wg.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(stopTimeout):
-		n.log.Warn("some channels did not come to rest; what is stored is complete as it is")
+	late := time.After(stopTimeout)
+	for range all {
+		select {
+		case <-rested:
+			n.woke()
+		case <-late:
+			n.woke()
+			n.log.Warn("some channels did not come to rest; what is stored is complete as it is")
+			return
+		}
 	}
 }
 
@@ -307,14 +322,36 @@ func (n *Node) all() []*driver {
 	for _, d := range n.drivers {
 		all = append(all, d)
 	}
+	inOrder(all)
 	return all
 }
+
+// inOrder sorts drivers as they were adopted: what is done to each of many channels is done in the same
+// order in each run of a simulation.
+func inOrder(list []*driver) {
+	slices.SortFunc(list, func(a, b *driver) int { return cmp.Compare(a.num, b.num) })
+}
+
+// woke is called wherever a goroutine goes on after it waited for another one. A simulator holds it there
+// and lets one at a time go on.
+func (n *Node) woke() { n.deps.Woke() }
+
+// turn lets one caller at a time through, also over a wait for the disk.
+type turn chan struct{}
+
+func (t turn) take(n *Node) {
+	t <- struct{}{}
+	n.woke()
+}
+
+func (t turn) leave() { <-t }
 
 // read runs fn on a channel's state, between two of its events.
 func (n *Node) read(d *driver, fn func(*driver)) {
 	done := make(chan struct{})
 	d.post(inspect{func(d *driver) { fn(d); close(done) }})
 	<-done
+	n.woke()
 }
 
 // submit gives the box's log entries their numbers and hands it to the committer, in one order.
@@ -328,7 +365,7 @@ func (n *Node) submit(box *outbox, done func(error)) {
 		n.nextSeq += e.width()
 		box.batch.Put(eventKey(e.Seq), e.encode())
 	}
-	if box.budget {
+	if box.budget && !planted("budget not stored") {
 		box.batch.Put(n.budget.Record())
 	}
 	last := n.nextSeq - 1

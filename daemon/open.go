@@ -137,8 +137,8 @@ func (n *Node) needChain() (tip uint32, err error) {
 
 // keyIndexes takes fresh key indexes. They are spent as soon as they were given, whatever comes of it.
 func (n *Node) keyIndexes(count uint32) (first uint32, err error) {
-	n.keyMu.Lock()
-	defer n.keyMu.Unlock()
+	n.keys.take(n)
+	defer n.keys.leave()
 	var next uint32
 	b, err := n.deps.Store.Get(keyNextIndex)
 	switch {
@@ -154,6 +154,9 @@ func (n *Node) keyIndexes(count uint32) (first uint32, err error) {
 		return 0, errors.New("daemon: all key indexes are used")
 	}
 	record := binary.BigEndian.AppendUint32(nil, next+count)
+	if planted("key used twice") {
+		return next, nil
+	}
 	return next, n.deps.Committer.Commit(new(store.Batch).Put(keyNextIndex, record).Expect(keyNextIndex, b))
 }
 
@@ -227,16 +230,20 @@ func (n *Node) ask(ctx context.Context, s *session, open *channel.Open) (a *chan
 	n.send(s.peer, open)
 	select {
 	case m := <-answer:
+		n.woke()
 		if a, ok := m.(*channel.Accept); ok {
 			return a, done, nil
 		}
 		r := m.(*channel.Refuse)
 		return nil, done, channel.Faultf(channel.CodePeerRefused, "the peer refused: %s", r.Text)
 	case <-s.conn.Done():
+		n.woke()
 		return nil, done, channel.Faultf(channel.CodePeerUnreachable, "the peer disconnected before it answered")
 	case <-time.After(answerTimeout):
+		n.woke()
 		return nil, done, channel.Faultf(channel.CodePeerUnreachable, "the peer did not answer in %v", answerTimeout)
 	case <-ctx.Done():
+		n.woke()
 		return nil, done, ctx.Err()
 	}
 }
@@ -319,6 +326,7 @@ func (n *Node) create(ctx context.Context, t channel.Terms) (*driver, error) {
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
+	n.woke()
 	if err != nil {
 		n.forgetDriver(d)
 		return nil, err
@@ -371,7 +379,9 @@ func (d *driver) until(ctx context.Context, cond func(*driver) bool) error {
 		}
 		select {
 		case <-changed:
+			d.n.woke()
 		case <-ctx.Done():
+			d.n.woke()
 			return ctx.Err()
 		}
 	}
@@ -395,8 +405,8 @@ func (n *Node) receiveOpen(s *session, o *channel.Open) {
 
 // answerOpen is the other side of propose: terms are durable here before the peer hears of them.
 func (n *Node) answerOpen(s *session, o *channel.Open, refuse func(code, text string)) {
-	n.openMu.Lock()
-	defer n.openMu.Unlock()
+	n.opens.take(n)
+	defer n.opens.leave()
 	tip, err := n.needChain()
 	if err != nil || n.closed.Load() {
 		refuse(channel.DenyNotReady, "this node can't see the chain now")

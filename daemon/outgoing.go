@@ -74,7 +74,7 @@ func (o *outgoing) left(f *channel.Frame) {
 }
 
 // carry sends what is put in until the connection ends.
-func (o *outgoing) carry(conn wire.Conn) {
+func (o *outgoing) carry(conn wire.Conn, woke func()) {
 	defer conn.Close()
 	for {
 		for _, p := range o.take() {
@@ -87,6 +87,7 @@ func (o *outgoing) carry(conn wire.Conn) {
 		}
 		select {
 		case <-o.wake:
+			woke()
 		case <-conn.Done():
 			return
 		}

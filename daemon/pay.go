@@ -42,8 +42,10 @@ func (n *Node) Pay(ctx context.Context, req channel.PayRequest) (channel.PayResu
 	j.wait(func(r channel.PayResult, err error) { fate <- outcome{r, err} })
 	select {
 	case o := <-fate:
+		n.woke()
 		return o.result, o.err
 	case <-ctx.Done():
+		n.woke()
 	}
 	r := channel.PayResult{ID: j.payment.ID, Channel: j.channel, Amount: j.payment.Amount}
 	if j.alone() && j.cancel() {
@@ -105,7 +107,7 @@ func (n *Node) pay(req channel.PayRequest) (*job, error) {
 			return j, nil
 		}
 	}
-	if err == nil {
+	if err == nil && !planted("budget not reserved") {
 		j.token, err = n.budget.Reserve(policy.Payment{Amount: p.Amount}, n.deps.Now())
 	}
 	if err != nil {

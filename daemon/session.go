@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/runnel/runnel/channel"
@@ -57,7 +58,7 @@ func (n *Node) serve(conn wire.Conn) {
 		n.log.Info("peer not taken", "peer", peer, "err", err)
 		return
 	}
-	if !n.spawn(func() { s.out.carry(conn) }) {
+	if !n.spawn(func() { s.out.carry(conn, n.woke) }) {
 		return
 	}
 	n.begin(s)
@@ -74,9 +75,16 @@ func (n *Node) greet(conn wire.Conn) (*session, error) {
 	if err := conn.Send(b); err != nil {
 		return nil, err
 	}
-	late := time.AfterFunc(helloTimeout, func() { _ = conn.Close() })
+	var said, late atomic.Bool
+	n.deps.After(helloTimeout, func() {
+		if !said.Load() {
+			late.Store(true)
+			_ = conn.Close()
+		}
+	})
 	b, err = conn.Recv()
-	if !late.Stop() {
+	said.Store(true)
+	if late.Load() {
 		return nil, fmt.Errorf("%w: the peer did not say hello within %v", wire.ErrClosed, helloTimeout)
 	}
 	if err != nil {
@@ -106,6 +114,7 @@ func (n *Node) sayError(conn wire.Conn, err error) {
 	if b, encErr := wire.Encode(wire.ErrorFor(err)); encErr == nil {
 		_ = conn.Send(b)
 		time.Sleep(50 * time.Millisecond) // lets the last word leave before the connection ends
+		n.woke()
 	}
 }
 
@@ -160,7 +169,9 @@ func (n *Node) end(s *session, cause error) {
 func (n *Node) listen(s *session) error {
 	select { // nothing is taken before the scan proved the fundings unspent
 	case <-n.chain.ready:
+		n.woke()
 	case <-s.conn.Done():
+		n.woke()
 		return wire.ErrClosed
 	}
 	for {
@@ -329,11 +340,14 @@ func (n *Node) connect(ctx context.Context, addr string) (*session, error) {
 	for {
 		select {
 		case err := <-heard:
+			n.woke()
 			if err != nil {
 				return nil, incompatible(err)
 			}
 		case <-time.After(20 * time.Millisecond): // an older greeting may have been heard before we asked
+			n.woke()
 		case <-ctx.Done():
+			n.woke()
 			return nil, channel.Faultf(channel.CodePeerUnreachable, "peer %s did not answer in time", shortPeer(peer))
 		}
 		if s := n.session(peer); s != nil {
@@ -426,6 +440,7 @@ func (n *Node) keepConnected() {
 		case <-n.ctx.Done():
 			return
 		case <-time.After(100 * time.Millisecond):
+			n.woke()
 		}
 		for _, peer := range n.missing() {
 			now := n.deps.Now()
@@ -462,6 +477,7 @@ func (n *Node) missing() (peers []channel.PeerID) {
 			peers = append(peers, peer)
 		}
 	}
+	slices.Sort(peers)
 	return peers
 }
 

@@ -1,0 +1,187 @@
+package sim
+
+import (
+	"context"
+	"time"
+
+	"github.com/runnel/runnel/channel"
+	"github.com/runnel/runnel/daemon"
+)
+
+// rest is the time after the trouble: every fate becomes known, and the books agree.
+func (w *World) rest() {
+	w.calm = true
+	clear(w.cut)
+	w.chain.SetEstimate(1_000)
+	for _, p := range w.order {
+		p.away, p.little = false, false
+		if p.disk.fault == full {
+			p.disk.fault = healthy
+		}
+		p.disk.nth = 0
+		if p.life != nil && p.disk.fault != healthy { // its owner sees that nothing is written any more
+			p.kill("its disk failed")
+			w.forget(p)
+			w.settle()
+		}
+	}
+	w.relaunch()
+	for _, p := range w.order { // what was lost on the way comes again with the next connection
+		for _, q := range w.order {
+			if p.id < q.id {
+				w.separate(p, q, false)
+			}
+		}
+	}
+	w.mine(1)
+	for _, a := range w.apps {
+		a.asking = false
+		a.asked++
+	}
+	turn := 0
+	w.until("the books agree", func() bool {
+		if turn++; turn%2000 == 0 {
+			for _, a := range w.apps {
+				w.ask(a)
+			}
+			w.mine(1)
+		}
+		return turn > 4000 && w.agreed()
+	})
+}
+
+// agreed reports whether both sides of each lane have the same books.
+func (w *World) agreed() bool {
+	for _, b := range w.laneOrder {
+		a, c := b.state(b.payer), b.state(b.payee)
+		if a == nil || c == nil {
+			return a == nil && c == nil
+		}
+		if a.Phase > channel.PhaseOpen || c.Phase > channel.PhaseOpen {
+			continue
+		}
+		if a.Out.NextSeq != c.In.NextSeq || a.Out.Spent != c.In.Spent || a.Out.Total != c.In.Total || a.Out.Hash != c.In.Hash {
+			return false
+		}
+	}
+	return true
+}
+
+// finish closes every channel in one of the ways that there are, and counts the money.
+func (w *World) finish() {
+	var ids []channel.ID
+	for _, b := range w.laneOrder {
+		if len(ids) == 0 || ids[len(ids)-1] != b.id {
+			ids = append(ids, b.id)
+		}
+	}
+	for _, id := range ids {
+		w.close(id)
+	}
+	turn := 0
+	w.until("every channel is over", func() bool {
+		if turn++; turn%400 == 0 {
+			w.mine(1)
+		}
+		return w.over()
+	})
+	w.count()
+}
+
+// close asks one side to end a channel.
+func (w *World) close(id channel.ID) {
+	p := w.order[w.rng.IntN(len(w.order))]
+	for p.states[id] == nil {
+		p = w.order[w.rng.IntN(len(w.order))]
+	}
+	force := w.rng.IntN(3) == 0
+	w.trace.note("%s closes %s, alone: %v", p.name, id.String()[:8], force)
+	w.call(p, "close", func(ctx context.Context, n *daemon.Node) {
+		_, err := n.Close(ctx, channel.CloseRequest{Channel: id.String(), Force: force})
+		w.trace.note("%s closes: %v", p.name, err)
+	})
+}
+
+func (w *World) over() bool {
+	for _, p := range w.order {
+		for _, st := range p.states {
+			if !st.Phase.Final() {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// count: what the wallets hold and what the miners got is what came in; nobody has less than it is due.
+func (w *World) count() {
+	ctx := context.Background()
+	var have, given channel.Sat
+	for _, p := range w.order {
+		b, err := p.wallet.Balance(ctx)
+		w.must(err)
+		have += b.Confirmed + b.Pending + b.Locked
+		given += p.given
+	}
+	fees := w.burnt()
+	if have+fees != given {
+		w.broken("P3", "wallets hold %d sat, fees were %d, and %d came in", have, fees, given)
+	}
+	for _, p := range w.order {
+		b, _ := p.wallet.Balance(ctx)
+		got := int64(b.Confirmed+b.Pending+b.Locked) - int64(p.given)
+		due := int64(0)
+		for _, l := range w.laneOrder {
+			if l.payee == p {
+				due += int64(l.spent[len(l.spent)-1] / 1000)
+			}
+			if l.payer == p {
+				due -= int64(l.signed.SatCeil())
+			}
+		}
+		if got+int64(fees) < due {
+			w.broken("P3", "%s gained %d sat and is due %d; fees were %d", p.name, got, due, fees)
+		}
+	}
+	w.trace.note("counted: %d sat, fees %d, at %v", have, fees, time.Since(w.trace.start))
+}
+
+// burnt is what the transactions of all wallets left to miners.
+func (w *World) burnt() (fees channel.Sat) {
+	seen := map[[32]byte]bool{}
+	for _, p := range w.order {
+		list, err := p.wallet.Transactions(context.Background())
+		w.must(err)
+		for _, t := range list {
+			if t.Confirmations > 0 && !seen[t.ID] {
+				seen[t.ID] = true
+				fees += w.feeOf(p, t.ID)
+			}
+		}
+	}
+	return fees
+}
+
+// feeOf is the fee of a transaction all of whose inputs are of this world; that of the faucet's is not
+// counted, for its money came from outside.
+func (w *World) feeOf(p *peer, id [32]byte) channel.Sat {
+	raw, _, err := w.chain.Transaction(id)
+	w.must(err)
+	ins, outs, err := p.scheme.Parts(raw)
+	w.must(err)
+	var in, out channel.Sat
+	for _, i := range ins {
+		raw, _, err := w.chain.Transaction(i.TxID)
+		w.must(err)
+		_, parts, err := p.scheme.Parts(raw)
+		w.must(err)
+		in += parts[i.Index].Value
+	}
+	for _, o := range outs {
+		out += o.Value
+	}
+	if in > 100_000_000_000-1 { // the faucet's
+		return 0
+	}
+	return in - out
+}

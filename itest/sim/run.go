@@ -1,0 +1,282 @@
+package sim
+
+import (
+	"context"
+	"math/rand/v2"
+	"runtime"
+	"time"
+
+	"github.com/runnel/runnel/channel"
+	"github.com/runnel/runnel/daemon"
+	"github.com/runnel/runnel/ledger"
+	"github.com/runnel/runnel/ledger/ledgertest"
+)
+
+// fill draws from the seed what the plan leaves open.
+func (p *Plan) fill(rng *rand.Rand) {
+	one := func(of int) bool { return rng.IntN(of) == 0 }
+	if one(2) {
+		p.Net = Net{Drop: rng.Float64() * 0.02, Repeat: rng.Float64() * 0.03, Reorder: rng.Float64() * 0.03}
+	}
+	if one(2) {
+		p.Slow = rng.Float64() * 0.05
+	}
+	p.Crash = rng.Float64() * 0.002
+	p.Turns = 1500 + rng.IntN(3000)
+	p.Budget = 40_000_000 + channel.Msat(rng.IntN(60_000_000))
+	p.Third = one(4)
+}
+
+// Run runs the simulation that follows from a plan. It must be called in a bubble of testing/synctest.
+func Run(plan Plan) (r Result) {
+	rng := rand.New(rand.NewPCG(plan.Seed, 1))
+	plan.fill(rng)
+	w := &World{plan: plan, rng: rng, trace: newTrace(plan.Trace), sched: newSched(), chain: ledgertest.NewMemory(),
+		peers: map[channel.PeerID]*peer{}, cut: map[[2]channel.PeerID]bool{}, lanes: map[channel.LaneID]*book{}, fees: map[channel.Outpoint]paid{}}
+	defer func() {
+		if v := recover(); v != nil {
+			s, ok := v.(stopped)
+			if !ok {
+				panic(v)
+			}
+			if len(w.violations) == 0 {
+				w.broken("progress", "%s", s.why)
+			}
+		}
+		w.leave()
+		r = w.result()
+	}()
+	w.story()
+	return r
+}
+
+func (w *World) result() Result {
+	return Result{Seed: w.plan.Seed, Hash: w.trace.hash(), Violations: w.violations, Tail: w.trace.last, Steps: w.steps, Commits: w.commits,
+		Messages: w.delivered, Payments: len(w.apps), Crashes: w.crashes, Blocks: w.chain.Height(), Elapsed: time.Since(w.trace.start)}
+}
+
+// leave ends all that still runs, so that the bubble can end.
+func (w *World) leave() {
+	for _, p := range w.order {
+		p.kill("the end")
+	}
+	for range 1000 {
+		w.settle()
+		if _, alive := w.sched.waiting(); alive == 0 {
+			return
+		}
+		time.Sleep(time.Second)
+	}
+	var b [1 << 20]byte
+	panic("sim: a goroutine does not end\n" + string(b[:runtime.Stack(b[:], true)]))
+}
+
+// story is what happens, from the first block to the last.
+func (w *World) story() {
+	w.chain.Mine(8)
+	alice, bob := w.add("alice", w.limit), w.add("bob", w.limit)
+	if w.plan.Third {
+		w.add("carol", w.limit)
+	}
+	w.calm = true
+	for _, p := range w.order {
+		p.boot()
+		w.fund(p, 3_000_000)
+	}
+	w.open(alice, bob, 1_000_000, channel.Sat(w.rng.IntN(2)*200_000))
+	if w.plan.Third {
+		w.open(w.order[2], alice, 500_000, 0)
+	}
+	w.calm = false
+	w.trouble()
+	w.rest()
+	w.finish()
+}
+
+func (w *World) limit(c *daemon.Config) {
+	c.Limits.AcceptPeerDeposit = 1_000_000
+	c.Limits.Budget = w.plan.Budget
+	c.SignEach = w.rng.IntN(4) == 0
+}
+
+// fund gives a peer's wallet confirmed money.
+func (w *World) fund(p *peer, sat channel.Sat) {
+	_, script, err := p.wallet.NewAddress(context.Background())
+	w.must(err)
+	_, err = w.chain.Faucet(script, sat)
+	w.must(err)
+	p.given += sat
+	w.mine(1)
+	w.turns(50)
+}
+
+// turns lets so many things happen.
+func (w *World) turns(n int) {
+	for range n {
+		w.step()
+	}
+}
+
+func (w *World) mine(n int) {
+	w.chain.Mine(n)
+	w.trace.note("block %d", w.chain.Height())
+}
+
+// open opens a channel and mines until it can be used.
+func (w *World) open(a, b *peer, deposit, peerDeposit channel.Sat) channel.ID {
+	var id channel.ID
+	for ok := false; !ok; {
+		done := false
+		w.call(a, "open", func(ctx context.Context, n *daemon.Node) {
+			defer func() { done = true }()
+			if _, err := n.Connect(ctx, "/sim/p2p/"+string(b.id)); err != nil {
+				w.trace.note("%s can't connect: %v", a.name, err)
+				return
+			}
+			r, err := n.Open(ctx, channel.OpenRequest{Peer: string(b.id), Deposit: deposit, PeerDeposit: peerDeposit})
+			w.trace.note("%s opens: %v", a.name, err)
+			id, ok = r.Channel, err == nil
+		})
+		w.until("an answer to an open", func() bool { return done })
+		w.turns(100)
+	}
+	w.until("the channel is open", func() bool {
+		if w.rng.IntN(300) == 0 {
+			w.mine(1)
+		}
+		sa, sb := a.states[id], b.states[id]
+		return sa != nil && sb != nil && sa.OutFunding.Ready && sb.InFunding.Ready && (peerDeposit == 0 || sa.InFunding.Ready && sb.OutFunding.Ready)
+	})
+	return id
+}
+
+// trouble is the time in which everything goes wrong.
+func (w *World) trouble() {
+	for i := 0; i < w.plan.Turns; i++ {
+		w.step()
+		if w.rng.Float64() < w.plan.Crash {
+			p := w.order[w.rng.IntN(len(w.order))]
+			w.crash(p)
+		}
+		if w.rng.IntN(40) == 0 {
+			w.event()
+		}
+	}
+}
+
+func (w *World) crash(p *peer) {
+	if p.life == nil {
+		return
+	}
+	w.crashes++
+	p.kill("crash")
+	w.forget(p)
+	w.settle()
+	if w.rng.IntN(3) > 0 {
+		p.boot()
+	}
+}
+
+// event is something that somebody does, or that goes wrong.
+func (w *World) event() {
+	p := w.order[w.rng.IntN(len(w.order))]
+	switch w.rng.IntN(17) {
+	case 0, 1, 2, 3:
+		w.burst(p)
+	case 4:
+		w.again(p)
+	case 5:
+		if p.life == nil {
+			p.boot()
+		}
+	case 6:
+		p.disk.nth = 1 + w.rng.IntN(4)
+		w.trace.note("%s disk will fail", p.name)
+	case 7:
+		w.fill(p)
+	case 8:
+		w.separate(p, w.order[w.rng.IntN(len(w.order))], w.rng.IntN(3) == 0)
+	case 9:
+		clear(w.cut)
+	case 10:
+		w.reorganise(1 + w.rng.IntN(6))
+	case 11:
+		p.away = !p.away && w.rng.IntN(2) == 0
+		w.trace.note("%s chain away: %v", p.name, p.away)
+	case 12:
+		w.mine(1)
+	case 13:
+		w.price()
+	case 14:
+		w.clock(p)
+	case 15:
+		p.stop()
+	case 16:
+		w.pass(time.Duration(w.rng.IntN(20_000)) * time.Millisecond)
+	}
+}
+
+func (w *World) fill(p *peer) {
+	if p.disk.fault != healthy && p.disk.fault != full {
+		return
+	}
+	if p.disk.fault = healthy; w.rng.IntN(2) == 0 {
+		p.disk.fault = full
+	}
+	p.little = p.disk.fault == full && w.rng.IntN(2) == 0
+	w.trace.note("%s disk full: %v", p.name, p.disk.fault == full)
+}
+
+func (w *World) reorganise(depth int) {
+	err := w.chain.Reorg(depth)
+	w.trace.note("the last %d blocks are replaced: %v", depth, err)
+	if w.rng.IntN(2) == 0 {
+		w.mine(1)
+	}
+}
+
+func (w *World) price() {
+	rates := []ledger.FeeRate{1_000, 2_000, 10_000, 50_000}
+	rate := rates[w.rng.IntN(len(rates))]
+	w.chain.SetEstimate(rate)
+	w.trace.note("a fee of %d", rate)
+}
+
+func (w *World) clock(p *peer) {
+	p.skew += time.Duration(w.rng.IntN(2*3600)-3600) * time.Second
+	w.trace.note("%s clock is ahead by %v", p.name, p.skew)
+}
+
+// burst makes several payments at once on a channel of the peer's.
+func (w *World) burst(p *peer) {
+	var mine []*book
+	for _, b := range w.laneOrder {
+		if b.payer == p {
+			mine = append(mine, b)
+		}
+	}
+	if len(mine) == 0 || p.life == nil {
+		return
+	}
+	b := mine[w.rng.IntN(len(mine))]
+	target := b.id.String()
+	if b.payee != nil && w.rng.IntN(3) == 0 {
+		target = string(b.payee.id)
+	}
+	amount := channel.Msat(1 + w.rng.IntN(200_000))
+	if w.rng.IntN(20) == 0 {
+		amount = channel.Msat(1 + w.rng.IntN(30_000_000))
+	}
+	for range 1 + w.rng.IntN(12) {
+		w.pay(p, target, amount)
+	}
+}
+
+// again asks for payments whose fate is not known, and for some whose fate is.
+func (w *World) again(p *peer) {
+	for _, a := range w.apps {
+		if a.from == p && w.rng.IntN(4) == 0 {
+			w.ask(a)
+		}
+	}
+}
