@@ -49,6 +49,9 @@ func (s *State) stopped(m *Stop) ([]Effect, error) {
 		s.Closing.Peers = m
 	}
 	effects := []Effect{Save{Cold: true}}
+	if s.Terms.Out.Exists() && s.OutFunding.Spend == nil && s.differs(m.In) {
+		effects = append(effects, s.freezeOut(FrozenHash)...) // to be told; the close pays what was vouchered at most
+	}
 	if s.Phase == PhaseClosing {
 		return append(effects, s.offer()...), nil
 	}

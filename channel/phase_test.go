@@ -143,6 +143,7 @@ func occasions(t *testing.T) []occasion {
 	report := channel.LaneReport{NextSeq: 3, Total: 2_000_500, Spent: 2_000_500, Signature: s.Unacked[0].Signature, Hash: hash}
 	newer := channel.LaneReport{NextSeq: 9, Total: 5_000_000, Spent: 5_000_000, Signature: channeltest.Sign(out, 5_000_000)}
 	older := channel.LaneReport{NextSeq: 1}
+	otherBook := channel.LaneReport{NextSeq: 2, Total: 2_000_000, Spent: 2_000_000, Signature: s.Out.Voucher, Hash: [32]byte{9}}
 	spend := func(k channel.SpendKind) channel.Spend {
 		return channel.Spend{TxID: [32]byte{9}, Height: s.Tip, Kind: k, Total: 2_000_500, RefundValue: 97_999}
 	}
@@ -183,6 +184,7 @@ func occasions(t *testing.T) []occasion {
 		{"Resync", resync(report, channel.PhaseOpen)},
 		{"Resync, newer", resync(newer, channel.PhaseOpen)},
 		{"Resync, forgetful", resync(older, channel.PhaseOpen)},
+		{"Resync, other book", resync(otherBook, channel.PhaseOpen)},
 		{"Resync, closed there", resync(report, channel.PhaseClosed)},
 		{"Resync, other channel", say(&channel.Resync{})},
 		{"Funded, other output", say(&channel.Funded{Lane: in, Funding: channel.Outpoint{TxID: [32]byte{3}}})},
@@ -191,6 +193,7 @@ func occasions(t *testing.T) []occasion {
 		{"Ready, no such lane", say(&channel.Ready{})},
 		{"Stop", say(&channel.Stop{Channel: s.Terms.ID, In: report, Payout: []byte("wallet bob")})},
 		{"Stop, too much", say(&channel.Stop{Channel: s.Terms.ID, In: newer, Payout: []byte("wallet bob")})},
+		{"Stop, other book", say(&channel.Stop{Channel: s.Terms.ID, In: otherBook, Payout: []byte("wallet bob")})},
 		{"Stop, malformed", say(&channel.Stop{Channel: s.Terms.ID})},
 		{"CloseOffer", say(&channel.CloseOffer{Channel: s.Terms.ID})},
 		{"CloseSign", say(&channel.CloseSign{Channel: s.Terms.ID})},
@@ -198,6 +201,8 @@ func occasions(t *testing.T) []occasion {
 		{"Refuse, unknown channel", say(&channel.Refuse{Channel: s.Terms.ID, Code: channel.DenyUnknownChannel})},
 		{"Refuse, busy", say(&channel.Refuse{Channel: s.Terms.ID, Code: channel.DenyBusy})},
 		{"Open", say(&channel.Open{})},
+		{"BooksDiffer", channel.BooksDiffer{}},
+		{"Root", say(&channel.Root{})},
 		{"Height, next", channel.Height{Tip: s.Tip + 1}},
 		{"Height, CloseTimeout later", channel.Height{Tip: s.Tip + channel.CloseTimeout}},
 		{"Height, Abandon later", channel.Height{Tip: channeltest.Base + s.Terms.Heights.Abandon}},

@@ -56,10 +56,18 @@ func (s *State) resynced(r *Resync) ([]Effect, error) {
 	case s.OutFunding.Spend == nil && (r.In.NextSeq < s.Out.Acked || r.In.Spent < s.Out.Spent): // a spend decides, not the peer
 		s.Synced = true
 		return append(effects, s.freezeOut(FrozenRegress)...), nil
+	case s.OutFunding.Spend == nil && s.differs(r.In):
+		s.Synced = true
+		return append(effects, s.freezeOut(FrozenHash)...), nil
 	}
 	s.Synced = true
 	effects = append(effects, s.sendUnacked(r.In.NextSeq)...)
 	return append(effects, s.offer()...), nil
+}
+
+// differs reports whether a payee that has answered exactly what we have answers for has another book.
+func (s *State) differs(r LaneReport) bool {
+	return r.NextSeq == s.Out.Acked && (r.Hash != s.Out.Hash || r.Spent != s.Out.Spent)
 }
 
 // sendUnacked repeats what has no answer. When nothing new may leave any more, that is what the peer,

@@ -58,6 +58,8 @@ func (s *State) slow(e Input) ([]Effect, error) {
 		return s.closeBuilt(e)
 	case ExitBuilt:
 		return s.exitBuilt(e)
+	case BooksDiffer:
+		return s.booksDiffer(), nil
 	case Height:
 		return s.height(e), nil
 	case OutputSeen:

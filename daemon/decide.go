@@ -211,6 +211,8 @@ func (r *reconciler) storeProves(key string, j, s []byte) bool {
 		return len(s) == len(j) && bytes.Compare(s, j) > 0 // a key is never used twice
 	case key == string(budget.Key):
 		return budgetUsed(s) > budgetUsed(j)
+	case key[0] == prefixCheckpoint, key[0] == prefixBase:
+		return checkpointSize(s) > checkpointSize(j)
 	}
 	return r.newer
 }

@@ -33,6 +33,7 @@ type driver struct {
 	commits    uint64
 	lazy       *outbox                 // answers that may wait for the next commit
 	recent     map[uint64]*frameRecord // frames taken in a commit that is on its way
+	roots      roots
 	close      closeAttempt
 	exits      exits
 	blindTaken channel.Msat    // since the chain was last seen
@@ -238,7 +239,7 @@ func (d *driver) handle(box *outbox, m any) {
 		d.turn(box, m)
 	case parted:
 		if m.s.num == d.met {
-			d.close.session = nil
+			d.close.session, d.roots.spoken = nil, false
 			d.turn(box, channel.Disconnected{})
 		}
 	case said:
@@ -247,8 +248,14 @@ func (d *driver) handle(box *outbox, m any) {
 		}
 		if m.s.num >= d.met { // what an older session still had to say is over
 			d.meet(box, m.s)
-			d.turn(box, m.event)
+			if r, ok := m.event.(rootMail); ok {
+				r.apply(d, box)
+			} else {
+				d.turn(box, m.event)
+			}
 		}
+	case rootMail:
+		m.apply(d, box)
 	case applied:
 		d.turn(box, m.event)
 		box.after = append(box.after, m.done)
@@ -265,6 +272,7 @@ func (d *driver) meet(box *outbox, s *session) {
 	d.met = s.num
 	d.close.session = nil // its nonces belong to one connection: the next one begins a new attempt
 	d.turn(box, channel.Connected{})
+	d.meetRoots(s)
 }
 
 func (d *driver) turn(box *outbox, event any) { d.perform(box, d.w.Turn(event)) }
@@ -386,7 +394,7 @@ func (d *driver) reload(cause error) {
 			d.post(channel.Height{Tip: tip.Height})
 		}
 	})
-	d.lazy, d.recent = nil, map[uint64]*frameRecord{}
+	d.lazy, d.recent, d.roots = nil, map[uint64]*frameRecord{}, roots{}
 	st, err := d.load()
 	if err != nil {
 		d.n.log.Error("a channel can't be loaded: it takes no part in anything until the next start", "channel", d.id, "err", err)

@@ -61,6 +61,7 @@ func (d *driver) tell(box *outbox, e any) {
 	case channel.Moved:
 		d.n.log.Info("channel "+e.To.String(), "channel", d.id, "peer", d.peer)
 		box.entries = append(box.entries, entry{Kind: channel.EventPhase, Channel: d.id, Phase: e.To, Text: e.To.String()})
+		d.endRoots(box, e.To)
 		if e.To.Final() {
 			box.afterSend = append(box.afterSend, func() { d.n.unwatch(d); d.discard() })
 		}
@@ -186,6 +187,7 @@ func (d *driver) saveFrame(box *outbox, e channel.SaveFrame) {
 	if !e.Out {
 		d.recent[e.Frame.FirstSeq] = r
 		box.taken = append(box.taken, e.Frame.FirstSeq)
+		d.rootsTaken(box, len(e.Frame.Payments))
 		return
 	}
 	box.budget, box.frames = true, true
@@ -202,4 +204,5 @@ func (d *driver) answered(box *outbox, e channel.Answered) {
 		box.batch.Put(seqKey(prefixRefusal, keyOf(e.Frame.Lane), e.Frame.FirstSeq), encodeRefusals(e.Refused))
 	}
 	box.entries = append(box.entries, d.payments(channel.Sending, e.Frame))
+	d.laterRoot(box)
 }

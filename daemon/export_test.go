@@ -31,6 +31,11 @@ func Promised(s store.Store, self, peer channel.PeerID, m wire.Message) error {
 		if err := promised(&st, m); err != nil {
 			return err
 		}
+		if r, ok := m.(*channel.RootAck); ok && r.Log.Lane == st.Terms.Out.ID() {
+			if c, err := StoredCheckpoint(s, r.Log.Lane); err != nil || c == nil || c.Size < r.Log.Size {
+				return fmt.Errorf("signed a root over %d payments, and %+v is stored: %w", r.Log.Size, c, err)
+			}
+		}
 	}
 	if a, ok := m.(*channel.Accept); ok {
 		if _, _, err := loadChannel(s, a.Channel); err != nil {
@@ -68,6 +73,8 @@ func promised(st *channel.State, m wire.Message) error {
 		broken = m.Lane == st.Terms.Out.ID() && (m.NextSeq() > st.Out.NextSeq || m.Total > st.Out.Total)
 	case *channel.Ack:
 		broken = m.Lane == st.Terms.In.ID() && (m.NextSeq > st.In.NextSeq || m.Total > st.In.Total || m.Spent > st.In.Spent)
+	case *channel.Root:
+		broken = m.Log.Lane == st.Terms.In.ID() && (m.Log.Size >= st.In.NextSeq || m.Log.Total > st.In.Total || m.Log.Spent > st.In.Spent)
 	case *channel.Funded:
 		broken = m.Lane == st.Terms.Out.ID() && st.OutFunding.Claimed != m.Funding
 	case *channel.Resync:

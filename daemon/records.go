@@ -24,6 +24,8 @@ import (
 //	h                           last scanned blocks
 //	b                           budget
 //	p <peer id>                 addresses of a peer
+//	m <lane key>                newest checkpoint of a lane's log: a root that both sides signed
+//	n <lane key>                checkpoint below which the lane's frames were deleted
 //
 // A lane key is the first eight bytes of the lane id; no two lanes of a node share one.
 const (
@@ -35,6 +37,9 @@ const (
 	prefixID      = 'i'
 	prefixEvent   = 'e'
 	prefixPeer    = 'p'
+
+	prefixCheckpoint = 'm'
+	prefixBase       = 'n'
 )
 
 var (

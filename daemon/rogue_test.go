@@ -20,6 +20,7 @@ type rogue struct {
 	signer *bitcoin.Signer
 	conn   wire.Conn
 	heard  chan wire.Message // closed when the connection ended
+	feats  []uint32          // features that it says to know
 	keys   uint32
 }
 
@@ -50,7 +51,7 @@ func (w *world) rogue(name string) *rogue {
 }
 
 func (r *rogue) hello() *wire.Hello {
-	return &wire.Hello{Versions: []uint32{wire.Version}, Genesis: r.scheme.Genesis(), Agent: "rogue"}
+	return &wire.Hello{Versions: []uint32{wire.Version}, Genesis: r.scheme.Genesis(), Features: r.feats, Agent: "rogue"}
 }
 
 // dial connects to a node and says hello.

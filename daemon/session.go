@@ -22,6 +22,7 @@ type session struct {
 	agent string
 	out   *outgoing
 	num   uint64 // counts all sessions of this node
+	roots bool   // the peer knows roots of lane logs
 }
 
 const (
@@ -45,7 +46,7 @@ func (n *Node) acceptPeers() {
 }
 
 func (n *Node) hello() *wire.Hello {
-	return &wire.Hello{Versions: []uint32{wire.Version}, Genesis: n.deps.Scheme.Genesis(), Agent: "runnel/" + n.cfg.Version}
+	return &wire.Hello{Versions: []uint32{wire.Version}, Genesis: n.deps.Scheme.Genesis(), Features: []uint32{wire.FeatureRoots}, Agent: "runnel/" + n.cfg.Version}
 }
 
 // serve greets a peer and reads what it says until the connection ends.
@@ -107,7 +108,7 @@ func (n *Node) greet(conn wire.Conn) (*session, error) {
 		n.sayError(conn, err)
 		return nil, err
 	}
-	return &session{conn: conn, peer: conn.Peer(), agent: agreed.Agent, out: newOutgoing()}, nil
+	return &session{conn: conn, peer: conn.Peer(), agent: agreed.Agent, out: newOutgoing(), roots: agreed.Has(wire.FeatureRoots)}, nil
 }
 
 func (n *Node) sayError(conn wire.Conn, err error) {
@@ -205,6 +206,12 @@ func (n *Node) route(s *session, m wire.Message) error {
 		return n.toLane(s, m.Lane, channel.Received{Msg: m})
 	case *channel.Ready:
 		return n.toLane(s, m.Lane, channel.Received{Msg: m})
+	case *channel.Root:
+		return n.toRoots(s, m.Log.Lane, m)
+	case *channel.RootAck:
+		return n.toRoots(s, m.Log.Lane, m)
+	case *channel.RootRequest:
+		return n.toRoots(s, m.Lane, m)
 	case *channel.Open:
 		n.receiveOpen(s, m)
 	case *channel.Accept:
@@ -245,6 +252,13 @@ func (n *Node) toLane(s *session, lane channel.LaneID, event any) error {
 	return nil
 }
 
+func (n *Node) toRoots(s *session, lane channel.LaneID, m channel.Message) error {
+	if !s.roots {
+		return errors.New("a message for a feature that was not agreed")
+	}
+	return n.toLane(s, lane, rootEvent{m})
+}
+
 // toChannel posts a message to its channel. A peer that speaks of a channel that we don't have is told
 // so: it may have agreed to one that we gave up.
 func (n *Node) toChannel(s *session, id channel.ID, m channel.Message) error {
@@ -272,7 +286,7 @@ func (n *Node) send(peer channel.PeerID, m channel.Message) {
 	n.mu.Lock()
 	s := n.sessions[peer]
 	n.mu.Unlock()
-	if s == nil {
+	if s == nil || isRoot(m) && !s.roots {
 		return
 	}
 	frame, own := m.(*channel.Frame)

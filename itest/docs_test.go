@@ -225,7 +225,7 @@ func TestLimitsInProtocol(t *testing.T) {
 		"channel.DeepConfirmations": channel.DeepConfirmations, "channel.CloseTimeout": channel.CloseTimeout,
 		"wire.MaxMessage": wire.MaxMessage, "wire.MaxHello": wire.MaxHello, "wire.MaxCold": wire.MaxCold, "wire.MaxAckRefused": wire.MaxAckRefused,
 		"wire.MaxCloseTx": wire.MaxCloseTx, "wire.MaxVersions": wire.MaxVersions, "wire.MaxFeatures": wire.MaxFeatures,
-		"wire.MaxFeatureBit": wire.MaxFeatureBit, "wire.MaxAgentBytes": wire.MaxAgentBytes, "wire.MaxCodeBytes": wire.MaxCodeBytes,
+		"wire.MaxFeatureBit": wire.MaxFeatureBit, "wire.MaxAgentBytes": wire.MaxAgentBytes, "wire.MaxCodeBytes": wire.MaxCodeBytes, "wire.MaxTime": wire.MaxTime,
 	}
 	text := read(t, "docs/protocol.md")
 	var names []string

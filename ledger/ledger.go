@@ -22,6 +22,7 @@ var (
 	ErrNotFound          = errors.New("ledger: not found")
 	ErrBadAddress        = errors.New("ledger: not an address of this network")
 	ErrBadVoucher        = errors.New("ledger: voucher signature is wrong")
+	ErrBadRoot           = errors.New("ledger: signature of a log root is wrong")
 	ErrBadTerms          = errors.New("ledger: lane terms are wrong")
 	ErrTooSmall          = errors.New("ledger: output too small to relay")
 	ErrUneconomic        = errors.New("ledger: fee would exceed the value")
@@ -85,6 +86,9 @@ type Scheme interface {
 	Script(address string) ([]byte, error)
 	// VerifyVoucher checks the payer's signature over a total (protocol.md 3).
 	VerifyVoucher(Lane, channel.Msat, channel.Signature) error
+	// VerifyRoot checks the signature of the lane's payer, or of its payee, over a root of its log
+	// (protocol.md 13).
+	VerifyRoot(t channel.LaneTerms, payer bool, r channel.LogRoot, sig channel.Signature) error
 	// ParseSpend classifies raw, a transaction that spends the lane's funding output.
 	ParseSpend(lane Lane, raw []byte) (Spend, error)
 	// CloseTx is the unsigned closing transaction of both sides: inputs and outputs sorted by BIP 69.
@@ -158,6 +162,8 @@ type Signer interface {
 	RefundKey(index uint32) (channel.Key, error)
 	// SignVoucher signs a total on a lane that we pay on (protocol.md 3).
 	SignVoucher(lane Lane, index uint32, total channel.Msat) (channel.Signature, error)
+	// SignRoot signs a root of the log of a lane that we have a part in (protocol.md 13).
+	SignRoot(t channel.LaneTerms, keys LaneKeys, r channel.LogRoot) (channel.Signature, error)
 	// Settle takes the totals of lanes that pay us to script, minus the fee at rate (protocol.md 7).
 	Settle(lanes []SettleLane, script []byte, rate FeeRate) (Tx, error)
 	// Refund sweeps outputs that returned to us to script, minus the fee at rate. All inputs are

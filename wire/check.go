@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"math"
 	"math/bits"
 	"strings"
 	"unicode"
@@ -159,6 +160,18 @@ func checkCloseSign(m *channel.CloseSign) error {
 func checkCloseDone(m *channel.CloseDone) error {
 	if len(m.Tx) == 0 || len(m.Tx) > MaxCloseTx {
 		return malformed("close_done.tx has %d bytes, want 1 to %d", len(m.Tx), MaxCloseTx)
+	}
+	return nil
+}
+
+func checkLog(m *channel.LogRoot) error {
+	switch {
+	case m.Size == 0 || m.Size == math.MaxUint64:
+		return malformed("log.size %d is out of range", m.Size)
+	case m.Spent > m.Total:
+		return malformed("log.spent %d is above log.total %d", m.Spent, m.Total)
+	case m.Time > MaxTime:
+		return malformed("log.time %d is out of range", m.Time)
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ func Decode(b []byte) (Message, error) {
 	}
 	r := newReader("envelope", b)
 	num := r.num
-	if num < numHello || num > numCloseDone || num == numReserved {
+	if num < numHello || num > numRootRequest || num == numReserved {
 		r.fail("unknown message")
 	}
 	body := r.bytes(num, "message")
@@ -72,8 +72,14 @@ func decodeBody(num protowire.Number, b []byte) (Message, error) {
 		return result(decodeCloseOffer(b))
 	case numCloseSign:
 		return result(decodeCloseSign(b))
-	default:
+	case numCloseDone:
 		return result(decodeCloseDone(b))
+	case numRoot:
+		return result(decodeRoot(b))
+	case numRootAck:
+		return result(decodeRootAck(b))
+	default:
+		return result(decodeRootRequest(b))
 	}
 }
 
@@ -243,6 +249,53 @@ func decodeCloseDone(b []byte) (*channel.CloseDone, error) {
 		return nil, err
 	}
 	return m, checkCloseDone(m)
+}
+
+func decodeRoot(b []byte) (*channel.Root, error) {
+	m := new(channel.Root)
+	r := newReader("root", b)
+	m.Log = r.log(1)
+	r.fixed(2, "signature", m.Signature[:])
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	return m, checkLog(&m.Log)
+}
+
+func decodeRootAck(b []byte) (*channel.RootAck, error) {
+	m := new(channel.RootAck)
+	r := newReader("root_ack", b)
+	m.Log = r.log(1)
+	r.fixed(2, "payee", m.Payee[:])
+	r.fixed(3, "payer", m.Payer[:])
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	return m, checkLog(&m.Log)
+}
+
+func decodeRootRequest(b []byte) (*channel.RootRequest, error) {
+	m := new(channel.RootRequest)
+	r := newReader("root_request", b)
+	r.fixed(1, "lane", m.Lane[:])
+	return m, r.end()
+}
+
+func (r *reader) log(num protowire.Number) (m channel.LogRoot) {
+	if !r.is(num) {
+		r.fail("log is missing")
+		return m
+	}
+	in := newReader(r.msg+".log", r.bytes(num, "log"))
+	in.fixed(1, "lane", m.Lane[:])
+	m.Size = in.uint64(2, "size")
+	m.Total = channel.Msat(in.uint64(3, "total"))
+	m.Spent = channel.Msat(in.uint64(4, "spent"))
+	in.fixed(5, "hash", m.Hash[:])
+	in.fixed(6, "root", m.Root[:])
+	m.Time = in.uint64(7, "time")
+	r.adopt(in.end())
+	return m
 }
 
 // report reads a lane report, zero when it is absent.

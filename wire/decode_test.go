@@ -83,6 +83,9 @@ func TestRules(t *testing.T) {
 	offer := []field{{1, b32}, {2, b16}, {3, 5}, {4, b66}}
 	sign := []field{{1, b32}, {2, b16}, {3, b66}, {4, b32}}
 	done := []field{{1, b32}, {2, "tx"}}
+	log := []field{{1, b32}, {2, 4}, {3, 10}, {4, 9}, {5, b32}, {6, b32}, {7, 1_800_000_000}}
+	root := []field{{1, log}, {2, b64}}
+	rootAck := []field{{1, log}, {2, b64}, {3, b64}}
 	hello := []field{{1, []byte{1, 2}}, {2, b32}, {3, []byte{1, 4}}, {4, "agent"}}
 	tests := []struct {
 		name string
@@ -179,6 +182,22 @@ func TestRules(t *testing.T) {
 		{"partial short", numCloseSign, with(sign, 4, b16), "partials has 16 bytes"},
 		{"good done", numCloseDone, done, ""},
 		{"tx missing", numCloseDone, without(done, 2), "tx has 0 bytes"},
+		{"good root", numRoot, root, ""},
+		{"log missing", numRoot, without(root, 1), "log is missing"},
+		{"size 0", numRoot, with(root, 1, without(log, 2)), "log.size 0"},
+		{"size at the end of numbers", numRoot, with(root, 1, with(log, 2, uint64(math.MaxUint64))), "out of range"},
+		{"spent above total", numRoot, with(root, 1, with(log, 4, 11)), "above log.total"},
+		{"root hash short", numRoot, with(root, 1, with(log, 6, b16)), "root has 16 bytes, want 32"},
+		{"lane hash missing", numRoot, with(root, 1, without(log, 5)), "hash is missing"},
+		{"time in the year 10000", numRoot, with(root, 1, with(log, 7, MaxTime+1)), "log.time"},
+		{"root signature short", numRoot, with(root, 2, b32), "signature has 32 bytes, want 64"},
+		{"unknown field in log", numRoot, with(root, 1, append(log[:7:7], field{8, 1})), "unknown"},
+		{"good root_ack", numRootAck, rootAck, ""},
+		{"payer's signature missing", numRootAck, without(rootAck, 3), "payer is missing"},
+		{"payee's signature long", numRootAck, with(rootAck, 2, b66), "payee has 66 bytes, want 64"},
+		{"good root_request", numRootRequest, []field{{1, b32}}, ""},
+		{"root_request without a lane", numRootRequest, nil, "lane is missing"},
+
 		{"tx too long", numCloseDone, with(done, 2, make([]byte, MaxCloseTx+1)), "too long"},
 
 		{"good hello", numHello, hello, ""},

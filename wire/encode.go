@@ -29,6 +29,9 @@ const (
 	numCloseOffer
 	numCloseSign
 	numCloseDone
+	numRoot
+	numRootAck
+	numRootRequest
 )
 
 // Encode returns the one encoding of a message, or an error if a peer would refuse it.
@@ -119,6 +122,22 @@ func closing(m Message) (protowire.Number, []byte, error) {
 		b := putBytes(nil, 1, m.Channel[:])
 		return numCloseDone, putBytes(b, 2, m.Tx), checkCloseDone(m)
 	}
+	return rooting(m)
+}
+
+// rooting encodes the messages about roots of a lane's log.
+func rooting(m Message) (protowire.Number, []byte, error) {
+	switch m := m.(type) {
+	case *channel.Root:
+		b := putLog(nil, 1, &m.Log)
+		return numRoot, putBytes(b, 2, m.Signature[:]), checkLog(&m.Log)
+	case *channel.RootAck:
+		b := putLog(nil, 1, &m.Log)
+		b = putBytes(b, 2, m.Payee[:])
+		return numRootAck, putBytes(b, 3, m.Payer[:]), checkLog(&m.Log)
+	case *channel.RootRequest:
+		return numRootRequest, putBytes(nil, 1, m.Lane[:]), nil
+	}
 	return 0, nil, fmt.Errorf("wire: %T is no message", m)
 }
 
@@ -179,6 +198,18 @@ func putReport(b []byte, num protowire.Number, m *channel.LaneReport) []byte {
 	b = putUint(b, 3, uint64(m.Spent))
 	b = putOptional(b, 4, m.Signature[:])
 	b = putOptional(b, 5, m.Hash[:])
+	return end(b, at)
+}
+
+func putLog(b []byte, num protowire.Number, m *channel.LogRoot) []byte {
+	b, at := begin(b, num)
+	b = putBytes(b, 1, m.Lane[:])
+	b = putUint(b, 2, m.Size)
+	b = putUint(b, 3, uint64(m.Total))
+	b = putUint(b, 4, uint64(m.Spent))
+	b = putBytes(b, 5, m.Hash[:])
+	b = putBytes(b, 6, m.Root[:])
+	b = putUint(b, 7, m.Time)
 	return end(b, at)
 }
 

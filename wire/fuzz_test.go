@@ -24,6 +24,10 @@ func FuzzCloseOffer(f *testing.F) { fuzzMessage(f, numCloseOffer, "close_offer")
 func FuzzCloseSign(f *testing.F)  { fuzzMessage(f, numCloseSign, "close_sign") }
 func FuzzCloseDone(f *testing.F)  { fuzzMessage(f, numCloseDone, "close_done") }
 
+func FuzzRoot(f *testing.F)        { fuzzMessage(f, numRoot, "root") }
+func FuzzRootAck(f *testing.F)     { fuzzMessage(f, numRootAck, "root_ack") }
+func FuzzRootRequest(f *testing.F) { fuzzMessage(f, numRootRequest, "root_request") }
+
 func fuzzMessage(f *testing.F, num protowire.Number, kind string) {
 	for _, s := range samples() {
 		if s.kind != kind {

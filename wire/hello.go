@@ -9,6 +9,10 @@ import (
 // Version is the protocol version that this program speaks.
 const Version = 1
 
+// FeatureRoots is the optional bit of feature 0: roots of lane logs are signed (protocol.md 13). A peer without
+// it gets no message about them.
+const FeatureRoots = 1
+
 // Hello is the first message of each side.
 //
 // Features are numbers of bits, in the pairs of BOLT 9: for feature k, bit 2k says "I refuse peers

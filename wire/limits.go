@@ -35,6 +35,9 @@ const (
 	// MaxCodeBytes bounds the codes of refusals and errors, which are words like unknown_channel.
 	MaxCodeBytes = 32
 
+	// MaxTime is the latest time in unix seconds, in the year 9999: what people read has four digits.
+	MaxTime = 253_402_300_799
+
 	// minPaymentBytes is the shortest payment on the wire (tag and length, 18 for the id, 2 for the
 	// amount). A frame is known to hold its payments before memory for them is taken, so the payments
 	// of a frame take less than twice its bytes.

@@ -46,6 +46,7 @@ func samples() []sample {
 	report := channel.LaneReport{NextSeq: 7, Total: 1234, Spent: 1200, Signature: fill[channel.Signature](9), Hash: fill[[32]byte](3)}
 	funding := channel.Outpoint{TxID: fill[[32]byte](0xa0), Index: 1}
 	id, lane := fill[channel.ID](1), fill[channel.LaneID](2)
+	log := channel.LogRoot{Lane: lane, Size: 300, Total: 1026, Spent: 1000, Hash: fill[[32]byte](8), Root: fill[[32]byte](6), Time: 1_800_000_000}
 	return []sample{
 		{"hello", "hello", &Hello{Versions: []uint32{1, 2}, Genesis: fill[[32]byte](5), Features: []uint32{0, 3, 300}, Agent: "runneld/0.1.0"}},
 		{"hello_bare", "hello", &Hello{Versions: []uint32{1}}},
@@ -72,6 +73,10 @@ func samples() []sample {
 		{"close_offer", "close_offer", &channel.CloseOffer{Channel: id, Attempt: fill[[16]byte](1), Fee: 1540, Nonces: [][66]byte{fill[[66]byte](1), fill[[66]byte](2)}}},
 		{"close_sign", "close_sign", &channel.CloseSign{Channel: id, Attempt: fill[[16]byte](1), Nonces: [][66]byte{fill[[66]byte](1)}, Partials: [][32]byte{fill[[32]byte](2)}}},
 		{"close_done", "close_done", &channel.CloseDone{Channel: id, Tx: []byte{2, 0, 0, 0, 1}}},
+		{"root", "root", &channel.Root{Log: log, Signature: fill[channel.Signature](4)}},
+		{"root_bare", "root", &channel.Root{Log: channel.LogRoot{Size: 1}}},
+		{"root_ack", "root_ack", &channel.RootAck{Log: log, Payee: fill[channel.Signature](4), Payer: fill[channel.Signature](5)}},
+		{"root_request", "root_request", &channel.RootRequest{Lane: lane}},
 	}
 }
 

@@ -51,6 +51,9 @@ type Envelope struct {
 	//	*Envelope_CloseOffer
 	//	*Envelope_CloseSign
 	//	*Envelope_CloseDone
+	//	*Envelope_Root
+	//	*Envelope_RootAck
+	//	*Envelope_RootRequest
 	Message       isEnvelope_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -219,6 +222,33 @@ func (x *Envelope) GetCloseDone() *CloseDone {
 	return nil
 }
 
+func (x *Envelope) GetRoot() *Root {
+	if x != nil {
+		if x, ok := x.Message.(*Envelope_Root); ok {
+			return x.Root
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetRootAck() *RootAck {
+	if x != nil {
+		if x, ok := x.Message.(*Envelope_RootAck); ok {
+			return x.RootAck
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetRootRequest() *RootRequest {
+	if x != nil {
+		if x, ok := x.Message.(*Envelope_RootRequest); ok {
+			return x.RootRequest
+		}
+	}
+	return nil
+}
+
 type isEnvelope_Message interface {
 	isEnvelope_Message()
 }
@@ -279,6 +309,18 @@ type Envelope_CloseDone struct {
 	CloseDone *CloseDone `protobuf:"bytes,15,opt,name=close_done,json=closeDone,proto3,oneof"`
 }
 
+type Envelope_Root struct {
+	Root *Root `protobuf:"bytes,16,opt,name=root,proto3,oneof"`
+}
+
+type Envelope_RootAck struct {
+	RootAck *RootAck `protobuf:"bytes,17,opt,name=root_ack,json=rootAck,proto3,oneof"`
+}
+
+type Envelope_RootRequest struct {
+	RootRequest *RootRequest `protobuf:"bytes,18,opt,name=root_request,json=rootRequest,proto3,oneof"`
+}
+
 func (*Envelope_Hello) isEnvelope_Message() {}
 
 func (*Envelope_Error) isEnvelope_Message() {}
@@ -306,6 +348,12 @@ func (*Envelope_CloseOffer) isEnvelope_Message() {}
 func (*Envelope_CloseSign) isEnvelope_Message() {}
 
 func (*Envelope_CloseDone) isEnvelope_Message() {}
+
+func (*Envelope_Root) isEnvelope_Message() {}
+
+func (*Envelope_RootAck) isEnvelope_Message() {}
+
+func (*Envelope_RootRequest) isEnvelope_Message() {}
 
 // Hello is the first message of each side.
 type Hello struct {
@@ -1565,11 +1613,263 @@ func (x *CloseDone) GetTx() []byte {
 	return nil
 }
 
+// LogRoot is what a lane's log is up to one of its payments. It is signed by its values, not these bytes.
+type LogRoot struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lane          []byte                 `protobuf:"bytes,1,opt,name=lane,proto3" json:"lane,omitempty"`
+	Size          uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"` // entries
+	Total         uint64                 `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`
+	Spent         uint64                 `protobuf:"varint,4,opt,name=spent,proto3" json:"spent,omitempty"`
+	Hash          []byte                 `protobuf:"bytes,5,opt,name=hash,proto3" json:"hash,omitempty"`  // of the lane, after the last entry
+	Root          []byte                 `protobuf:"bytes,6,opt,name=root,proto3" json:"root,omitempty"`  // Merkle root, RFC 6962
+	Time          uint64                 `protobuf:"varint,7,opt,name=time,proto3" json:"time,omitempty"` // unix seconds, by the payee's clock
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogRoot) Reset() {
+	*x = LogRoot{}
+	mi := &file_wire_wirepb_wire_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogRoot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogRoot) ProtoMessage() {}
+
+func (x *LogRoot) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_wirepb_wire_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogRoot.ProtoReflect.Descriptor instead.
+func (*LogRoot) Descriptor() ([]byte, []int) {
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *LogRoot) GetLane() []byte {
+	if x != nil {
+		return x.Lane
+	}
+	return nil
+}
+
+func (x *LogRoot) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *LogRoot) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *LogRoot) GetSpent() uint64 {
+	if x != nil {
+		return x.Spent
+	}
+	return 0
+}
+
+func (x *LogRoot) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *LogRoot) GetRoot() []byte {
+	if x != nil {
+		return x.Root
+	}
+	return nil
+}
+
+func (x *LogRoot) GetTime() uint64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+// Root is the payee's signature over its log of a lane. Roots are for peers with feature 0 (bit 1).
+type Root struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Log           *LogRoot               `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
+	Signature     []byte                 `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Root) Reset() {
+	*x = Root{}
+	mi := &file_wire_wirepb_wire_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Root) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Root) ProtoMessage() {}
+
+func (x *Root) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_wirepb_wire_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Root.ProtoReflect.Descriptor instead.
+func (*Root) Descriptor() ([]byte, []int) {
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Root) GetLog() *LogRoot {
+	if x != nil {
+		return x.Log
+	}
+	return nil
+}
+
+func (x *Root) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+// RootAck: the payer has the same in its book and signed it, too.
+type RootAck struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Log           *LogRoot               `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
+	Payee         []byte                 `protobuf:"bytes,2,opt,name=payee,proto3" json:"payee,omitempty"` // signatures
+	Payer         []byte                 `protobuf:"bytes,3,opt,name=payer,proto3" json:"payer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RootAck) Reset() {
+	*x = RootAck{}
+	mi := &file_wire_wirepb_wire_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RootAck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RootAck) ProtoMessage() {}
+
+func (x *RootAck) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_wirepb_wire_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RootAck.ProtoReflect.Descriptor instead.
+func (*RootAck) Descriptor() ([]byte, []int) {
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RootAck) GetLog() *LogRoot {
+	if x != nil {
+		return x.Log
+	}
+	return nil
+}
+
+func (x *RootAck) GetPayee() []byte {
+	if x != nil {
+		return x.Payee
+	}
+	return nil
+}
+
+func (x *RootAck) GetPayer() []byte {
+	if x != nil {
+		return x.Payer
+	}
+	return nil
+}
+
+// RootRequest asks the payee of a lane for a root over all that it has answered.
+type RootRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lane          []byte                 `protobuf:"bytes,1,opt,name=lane,proto3" json:"lane,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RootRequest) Reset() {
+	*x = RootRequest{}
+	mi := &file_wire_wirepb_wire_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RootRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RootRequest) ProtoMessage() {}
+
+func (x *RootRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_wirepb_wire_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RootRequest.ProtoReflect.Descriptor instead.
+func (*RootRequest) Descriptor() ([]byte, []int) {
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RootRequest) GetLane() []byte {
+	if x != nil {
+		return x.Lane
+	}
+	return nil
+}
+
 var File_wire_wirepb_wire_proto protoreflect.FileDescriptor
 
 const file_wire_wirepb_wire_proto_rawDesc = "" +
 	"\n" +
-	"\x16wire/wirepb/wire.proto\x12\x0erunnel.wire.v1\"\xd7\x05\n" +
+	"\x16wire/wirepb/wire.proto\x12\x0erunnel.wire.v1\"\xfb\x06\n" +
 	"\bEnvelope\x12-\n" +
 	"\x05hello\x18\x01 \x01(\v2\x15.runnel.wire.v1.HelloH\x00R\x05hello\x12-\n" +
 	"\x05error\x18\x02 \x01(\v2\x15.runnel.wire.v1.ErrorH\x00R\x05error\x12*\n" +
@@ -1588,7 +1888,10 @@ const file_wire_wirepb_wire_proto_rawDesc = "" +
 	"\n" +
 	"close_sign\x18\x0e \x01(\v2\x19.runnel.wire.v1.CloseSignH\x00R\tcloseSign\x12:\n" +
 	"\n" +
-	"close_done\x18\x0f \x01(\v2\x19.runnel.wire.v1.CloseDoneH\x00R\tcloseDoneB\t\n" +
+	"close_done\x18\x0f \x01(\v2\x19.runnel.wire.v1.CloseDoneH\x00R\tcloseDone\x12*\n" +
+	"\x04root\x18\x10 \x01(\v2\x14.runnel.wire.v1.RootH\x00R\x04root\x124\n" +
+	"\broot_ack\x18\x11 \x01(\v2\x17.runnel.wire.v1.RootAckH\x00R\arootAck\x12@\n" +
+	"\froot_request\x18\x12 \x01(\v2\x1b.runnel.wire.v1.RootRequestH\x00R\vrootRequestB\t\n" +
 	"\amessageJ\x04\b\x05\x10\x06\"o\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bversions\x18\x01 \x03(\rR\bversions\x12\x18\n" +
@@ -1686,7 +1989,24 @@ const file_wire_wirepb_wire_proto_rawDesc = "" +
 	"\bpartials\x18\x04 \x03(\fR\bpartials\"5\n" +
 	"\tCloseDone\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\fR\achannel\x12\x0e\n" +
-	"\x02tx\x18\x02 \x01(\fR\x02txB&Z$github.com/runnel/runnel/wire/wirepbb\x06proto3"
+	"\x02tx\x18\x02 \x01(\fR\x02tx\"\x99\x01\n" +
+	"\aLogRoot\x12\x12\n" +
+	"\x04lane\x18\x01 \x01(\fR\x04lane\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x14\n" +
+	"\x05total\x18\x03 \x01(\x04R\x05total\x12\x14\n" +
+	"\x05spent\x18\x04 \x01(\x04R\x05spent\x12\x12\n" +
+	"\x04hash\x18\x05 \x01(\fR\x04hash\x12\x12\n" +
+	"\x04root\x18\x06 \x01(\fR\x04root\x12\x12\n" +
+	"\x04time\x18\a \x01(\x04R\x04time\"O\n" +
+	"\x04Root\x12)\n" +
+	"\x03log\x18\x01 \x01(\v2\x17.runnel.wire.v1.LogRootR\x03log\x12\x1c\n" +
+	"\tsignature\x18\x02 \x01(\fR\tsignature\"`\n" +
+	"\aRootAck\x12)\n" +
+	"\x03log\x18\x01 \x01(\v2\x17.runnel.wire.v1.LogRootR\x03log\x12\x14\n" +
+	"\x05payee\x18\x02 \x01(\fR\x05payee\x12\x14\n" +
+	"\x05payer\x18\x03 \x01(\fR\x05payer\"!\n" +
+	"\vRootRequest\x12\x12\n" +
+	"\x04lane\x18\x01 \x01(\fR\x04laneB&Z$github.com/runnel/runnel/wire/wirepbb\x06proto3"
 
 var (
 	file_wire_wirepb_wire_proto_rawDescOnce sync.Once
@@ -1700,27 +2020,31 @@ func file_wire_wirepb_wire_proto_rawDescGZIP() []byte {
 	return file_wire_wirepb_wire_proto_rawDescData
 }
 
-var file_wire_wirepb_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_wire_wirepb_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_wire_wirepb_wire_proto_goTypes = []any{
-	(*Envelope)(nil),   // 0: runnel.wire.v1.Envelope
-	(*Hello)(nil),      // 1: runnel.wire.v1.Hello
-	(*Error)(nil),      // 2: runnel.wire.v1.Error
-	(*Open)(nil),       // 3: runnel.wire.v1.Open
-	(*Accept)(nil),     // 4: runnel.wire.v1.Accept
-	(*Refuse)(nil),     // 5: runnel.wire.v1.Refuse
-	(*Outpoint)(nil),   // 6: runnel.wire.v1.Outpoint
-	(*Funded)(nil),     // 7: runnel.wire.v1.Funded
-	(*Ready)(nil),      // 8: runnel.wire.v1.Ready
-	(*Payment)(nil),    // 9: runnel.wire.v1.Payment
-	(*Frame)(nil),      // 10: runnel.wire.v1.Frame
-	(*Refusal)(nil),    // 11: runnel.wire.v1.Refusal
-	(*Ack)(nil),        // 12: runnel.wire.v1.Ack
-	(*LaneReport)(nil), // 13: runnel.wire.v1.LaneReport
-	(*Resync)(nil),     // 14: runnel.wire.v1.Resync
-	(*Stop)(nil),       // 15: runnel.wire.v1.Stop
-	(*CloseOffer)(nil), // 16: runnel.wire.v1.CloseOffer
-	(*CloseSign)(nil),  // 17: runnel.wire.v1.CloseSign
-	(*CloseDone)(nil),  // 18: runnel.wire.v1.CloseDone
+	(*Envelope)(nil),    // 0: runnel.wire.v1.Envelope
+	(*Hello)(nil),       // 1: runnel.wire.v1.Hello
+	(*Error)(nil),       // 2: runnel.wire.v1.Error
+	(*Open)(nil),        // 3: runnel.wire.v1.Open
+	(*Accept)(nil),      // 4: runnel.wire.v1.Accept
+	(*Refuse)(nil),      // 5: runnel.wire.v1.Refuse
+	(*Outpoint)(nil),    // 6: runnel.wire.v1.Outpoint
+	(*Funded)(nil),      // 7: runnel.wire.v1.Funded
+	(*Ready)(nil),       // 8: runnel.wire.v1.Ready
+	(*Payment)(nil),     // 9: runnel.wire.v1.Payment
+	(*Frame)(nil),       // 10: runnel.wire.v1.Frame
+	(*Refusal)(nil),     // 11: runnel.wire.v1.Refusal
+	(*Ack)(nil),         // 12: runnel.wire.v1.Ack
+	(*LaneReport)(nil),  // 13: runnel.wire.v1.LaneReport
+	(*Resync)(nil),      // 14: runnel.wire.v1.Resync
+	(*Stop)(nil),        // 15: runnel.wire.v1.Stop
+	(*CloseOffer)(nil),  // 16: runnel.wire.v1.CloseOffer
+	(*CloseSign)(nil),   // 17: runnel.wire.v1.CloseSign
+	(*CloseDone)(nil),   // 18: runnel.wire.v1.CloseDone
+	(*LogRoot)(nil),     // 19: runnel.wire.v1.LogRoot
+	(*Root)(nil),        // 20: runnel.wire.v1.Root
+	(*RootAck)(nil),     // 21: runnel.wire.v1.RootAck
+	(*RootRequest)(nil), // 22: runnel.wire.v1.RootRequest
 }
 var file_wire_wirepb_wire_proto_depIdxs = []int32{
 	1,  // 0: runnel.wire.v1.Envelope.hello:type_name -> runnel.wire.v1.Hello
@@ -1737,17 +2061,22 @@ var file_wire_wirepb_wire_proto_depIdxs = []int32{
 	16, // 11: runnel.wire.v1.Envelope.close_offer:type_name -> runnel.wire.v1.CloseOffer
 	17, // 12: runnel.wire.v1.Envelope.close_sign:type_name -> runnel.wire.v1.CloseSign
 	18, // 13: runnel.wire.v1.Envelope.close_done:type_name -> runnel.wire.v1.CloseDone
-	6,  // 14: runnel.wire.v1.Funded.funding:type_name -> runnel.wire.v1.Outpoint
-	9,  // 15: runnel.wire.v1.Frame.payments:type_name -> runnel.wire.v1.Payment
-	11, // 16: runnel.wire.v1.Ack.refused:type_name -> runnel.wire.v1.Refusal
-	13, // 17: runnel.wire.v1.Resync.in:type_name -> runnel.wire.v1.LaneReport
-	6,  // 18: runnel.wire.v1.Resync.funding:type_name -> runnel.wire.v1.Outpoint
-	13, // 19: runnel.wire.v1.Stop.in:type_name -> runnel.wire.v1.LaneReport
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	20, // 14: runnel.wire.v1.Envelope.root:type_name -> runnel.wire.v1.Root
+	21, // 15: runnel.wire.v1.Envelope.root_ack:type_name -> runnel.wire.v1.RootAck
+	22, // 16: runnel.wire.v1.Envelope.root_request:type_name -> runnel.wire.v1.RootRequest
+	6,  // 17: runnel.wire.v1.Funded.funding:type_name -> runnel.wire.v1.Outpoint
+	9,  // 18: runnel.wire.v1.Frame.payments:type_name -> runnel.wire.v1.Payment
+	11, // 19: runnel.wire.v1.Ack.refused:type_name -> runnel.wire.v1.Refusal
+	13, // 20: runnel.wire.v1.Resync.in:type_name -> runnel.wire.v1.LaneReport
+	6,  // 21: runnel.wire.v1.Resync.funding:type_name -> runnel.wire.v1.Outpoint
+	13, // 22: runnel.wire.v1.Stop.in:type_name -> runnel.wire.v1.LaneReport
+	19, // 23: runnel.wire.v1.Root.log:type_name -> runnel.wire.v1.LogRoot
+	19, // 24: runnel.wire.v1.RootAck.log:type_name -> runnel.wire.v1.LogRoot
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_wire_wirepb_wire_proto_init() }
@@ -1770,6 +2099,9 @@ func file_wire_wirepb_wire_proto_init() {
 		(*Envelope_CloseOffer)(nil),
 		(*Envelope_CloseSign)(nil),
 		(*Envelope_CloseDone)(nil),
+		(*Envelope_Root)(nil),
+		(*Envelope_RootAck)(nil),
+		(*Envelope_RootRequest)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1777,7 +2109,7 @@ func file_wire_wirepb_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_wirepb_wire_proto_rawDesc), len(file_wire_wirepb_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
