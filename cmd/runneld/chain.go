@@ -16,7 +16,7 @@ func (p *parts) openChain(ctx context.Context, c *Config, s seed, dir *dataDir) 
 		return err
 	}
 	b, err := btcwallet.Open(ctx, btcwallet.Config{Network: c.Network, Dir: dir.file("wallet"), Seed: s.bytes,
-		Birthday: btcwallet.Birthday{Time: s.birthday, Height: s.height}, NewSeed: s.fresh, Backend: backend, Log: p.log})
+		Birthday: btcwallet.Birthday{Time: s.birthday, Height: s.height}, NewSeed: s.fresh, Backend: backend, FeeURL: c.FeeURL, Log: p.log})
 	if err != nil {
 		return fmt.Errorf("the on-chain wallet can't be opened: %w", err)
 	}

@@ -18,6 +18,7 @@ type Config struct {
 	Btcd     Btcd
 	Bitcoind Bitcoind
 	Neutrino Neutrino
+	FeeURL   string // of fee estimates, where the backend has none
 
 	Listen   []string // multiaddrs
 	External []string // multiaddrs that others reach the node at

@@ -90,6 +90,8 @@ func chainSettings() []setting {
 		{key: "bitcoind.rpc-pass-file", help: "`FILE` with bitcoind's RPC password", set: setPath(func(c *Config) *string { return &c.Bitcoind.PassFile })},
 		{key: "neutrino.peer", kind: kindList, help: "`HOST:PORT` of a Bitcoin node to use (default: neutrino finds some)",
 			set: func(c *Config, v []string) error { c.Neutrino.Peers = v; return nil }},
+		{key: "fee-url", help: "`URL` to ask for fee rates when the backend has no estimate of its own, as neutrino never has (default: recent blocks tell)",
+			set: text(func(c *Config) *string { return &c.FeeURL })},
 	}
 }
 

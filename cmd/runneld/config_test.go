@@ -129,7 +129,7 @@ func samples(dir string) map[string][2]string {
 		"network": quoted("regtest"), "data-dir": quoted(in("data")), "api": quoted("unix:/run/r.sock"), "chain": quoted("btcd"),
 		"btcd.rpc-host": quoted("10.0.0.1:1"), "btcd.rpc-user": quoted("u"), "btcd.rpc-pass-file": quoted(in("pass")), "btcd.rpc-cert": quoted(in("rpc.cert")),
 		"bitcoind.rpc-host": quoted("10.0.0.1:2"), "bitcoind.cookie": quoted(in("cookie")), "bitcoind.rpc-user": quoted("v"), "bitcoind.rpc-pass-file": quoted(in("pass2")),
-		"neutrino.peer": {"10.0.0.1:3,10.0.0.2:3", `["10.0.0.1:3", "10.0.0.2:3"]`},
+		"neutrino.peer": {"10.0.0.1:3,10.0.0.2:3", `["10.0.0.1:3", "10.0.0.2:3"]`}, "fee-url": quoted("https://fees.example.com/v1"),
 		"listen":        {"/ip4/10.0.0.1/tcp/1,/ip4/10.0.0.1/udp/1/quic-v1", `["/ip4/10.0.0.1/tcp/1", "/ip4/10.0.0.1/udp/1/quic-v1"]`},
 		"external-addr": quoted("/dns4/node.example.com/tcp/1"), "mdns": {"true", "true"}, "no-nat": {"true", "true"},
 		"max-payment": quoted("7sat"), "budget-per-day": quoted("none"), "accept-peer-deposit": quoted("1_000_000sat"), "min-peer-deposit": quoted("50_000sat"),
@@ -272,6 +272,9 @@ func TestBackends(t *testing.T) {
 		{"--network simnet --chain neutrino --neutrino.peer 127.0.0.1:18555", ""},
 		{"--network simnet --chain neutrino --neutrino.peer here", "host and port"},
 		{"--network simnet --chain lnd", "btcd, bitcoind, neutrino"},
+		{"--network simnet --chain neutrino --neutrino.peer 127.0.0.1:1 --fee-url http://127.0.0.1:3000/fees", ""},
+		{"--network simnet --chain neutrino --neutrino.peer 127.0.0.1:1 --fee-url http://example.com/fees", "only https"},
+		{"--network simnet --chain neutrino --neutrino.peer 127.0.0.1:1 --fee-url file:///etc/passwd", "not an address"},
 	} {
 		_, err := load(t, strings.Fields(c.args)...)
 		if c.says == "" && err != nil {

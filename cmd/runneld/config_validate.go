@@ -13,6 +13,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/runnel/runnel/cmd/home"
+	"github.com/runnel/runnel/ledger/btcwallet"
 )
 
 // Problem is one thing that is wrong with the settings.
@@ -118,6 +119,13 @@ func (c Config) checkChain(p *Problems) {
 		c.checkNeutrino(p)
 	default:
 		p.add("chain", "choose one: "+strings.Join(backends(), ", "), "there is no backend %q", c.Chain)
+	}
+	if c.FeeURL == "" {
+		return
+	}
+	if err := btcwallet.CheckFeeURL(c.FeeURL); err != nil {
+		_, text, _ := strings.Cut(err.Error(), "fee URL: ")
+		p.add("fee-url", "such as https://mempool.space/api/v1/fees/recommended", "%s", text)
 	}
 }
 

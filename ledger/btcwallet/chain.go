@@ -26,6 +26,9 @@ type Chain struct {
 	link  *link
 	mined func(txid chainhash.Hash) bool // whether the wallet saw a transaction in a block
 	close func() error
+
+	feeURL    *feeURL // nil without one
+	blockFees *blockFees
 }
 
 func (c *Chain) Capabilities() ledger.Capabilities { return c.link.dialer.capabilities() }

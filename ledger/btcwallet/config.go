@@ -24,6 +24,7 @@ type Config struct {
 	// addresses. It must not be set when a lost database is rebuilt.
 	NewSeed bool
 	Backend Backend
+	FeeURL  string       // of fee estimates where the backend has none; empty: none. See CheckFeeURL
 	Log     *slog.Logger // nil is silent
 }
 
@@ -94,6 +95,11 @@ func (c *Config) Validate() error {
 	if len(c.Seed) != 64 {
 		return fmt.Errorf("%w: the seed has %d bytes, not 64", ErrConfig, len(c.Seed))
 	}
+	if c.FeeURL != "" {
+		if err := CheckFeeURL(c.FeeURL); err != nil {
+			return err
+		}
+	}
 	return c.Backend.Validate()
 }
 
@@ -156,6 +162,5 @@ func onLoopback(hostPort string) bool {
 	if err != nil {
 		return false
 	}
-	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return loopbackHost(strings.Trim(host, "[]"))
 }

@@ -16,6 +16,23 @@ const (
 	// more than a few blocks.
 	FeeCap ledger.FeeRate = 1_000_000
 
+	// feeRefresh is how often the fee URL is asked: estimates move with blocks. feeKeep is how long its
+	// last answer stands while it does not answer: half a dozen blocks, in which fees can double.
+	feeRefresh = time.Minute
+	feeKeep    = time.Hour
+
+	// feeTimeout bounds one question to the fee URL, feeWait how long an estimate waits for the first
+	// answer of a source: a scan of the chain stands behind it.
+	feeTimeout = 10 * time.Second
+	feeWait    = 3 * time.Second
+
+	// maxFeeAnswer is sixty times the longest answer of known servers.
+	maxFeeAnswer = 64 << 10
+
+	// feeBlocks is how many recent blocks are looked at: about two hours, and more blocks than a miner
+	// with a third of the power finds among them by chance. A light client fetches them, at most 25 MB.
+	feeBlocks = 11
+
 	// leaseTime is how long Fund keeps coins for a transaction that was neither published nor
 	// released: long enough to negotiate and to survive a restart, short enough that a crash in
 	// between does not lock money for good.

@@ -3,12 +3,19 @@ package btcwallet_test
 import (
 	"bytes"
 	"errors"
+	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcd/wire/v2"
 	"go.uber.org/goleak"
 
@@ -38,6 +45,76 @@ func TestNeutrinoWallet(t *testing.T) {
 
 func light(n *simnet.Node) btcwallet.Backend {
 	return btcwallet.Backend{Kind: "neutrino", Neutrino: btcwallet.Neutrino{Peers: []string{n.P2PAddr()}}}
+}
+
+// A light client asks the fee URL; while that has no answer it looks at what blocks were paid.
+func TestNeutrinoFees(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	var good atomic.Bool
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if !good.Load() {
+			io.WriteString(w, `{"1": 1e9}`)
+			return
+		}
+		io.WriteString(w, `{"fastestFee": 31, "halfHourFee": 20, "hourFee": 11}`)
+	}))
+	defer server.Close()
+	sim := simnettest.Start(t)
+	c := config(t, light(sim))
+	node := open(t, c)
+	synced(t, node)
+	estimate := func(n *btcwallet.Node, blocks uint32) (ledger.FeeRate, string) {
+		t.Helper()
+		rate, source, err := n.Chain.EstimateFee(ctx, blocks)
+		ok(t, err)
+		return rate, source
+	}
+	until(t, "blocks without fees give the floor", func() bool {
+		rate, source := estimate(node, 6)
+		return rate == btcwallet.FeeFloor && source == "floor (recent blocks: less)"
+	})
+	// Six of the last eleven blocks are paid, three of them well.
+	addr, _, err := node.Wallet.NewAddress(ctx)
+	ok(t, err)
+	for i := range 7 {
+		_, err := sim.Fund(ctx, addr, 500_000)
+		ok(t, err)
+		ok(t, sim.Mine(ctx, 1))
+		confirmed(t, node, 500_000)
+		tx, err := node.Wallet.SendAll(ctx, append([]byte{0, 20}, make([]byte, 20)...), ledger.FeeRate(3000+20_000*(i/4)))
+		ok(t, err)
+		until(t, "the transaction waits", func() bool {
+			ids, err := sim.Mempool(ctx)
+			ok(t, err)
+			return slices.Contains(ids, chainhash.Hash(tx.ID).String())
+		})
+		ok(t, sim.MineForFees(ctx))
+		confirmed(t, node, 0)
+	}
+	until(t, "the median of what blocks were paid", func() bool {
+		rate, source := estimate(node, 6)
+		soon, _ := estimate(node, 1)
+		return source == "recent blocks" && rate >= 3000 && rate < 3200 && soon >= 23_000 && soon < 23_500
+	})
+	ok(t, node.Close())
+
+	log := &lines{}
+	c.FeeURL, c.Log = server.URL, slog.New(slog.NewTextHandler(log, nil))
+	node = open(t, c)
+	synced(t, node)
+	until(t, "blocks, since the server talks nonsense", func() bool { _, source := estimate(node, 6); return source == "recent blocks" })
+	if log.count("no fee estimates from the fee URL") != 1 {
+		t.Error("the log does not say that the server talks nonsense")
+	}
+	ok(t, node.Close())
+	good.Store(true)
+	node = open(t, c)
+	synced(t, node)
+	until(t, "the server's rate", func() bool { _, source := estimate(node, 6); return strings.HasPrefix(source, "fee-url 127.0.0.1:") })
+	if rate, _ := estimate(node, 6); rate != 11_000 {
+		t.Errorf("%d sat/kvB, the server says 11 sat/vB", rate)
+	}
 }
 
 // A light client without a peer knows nothing new: it must say so, not show an old tip as the newest.

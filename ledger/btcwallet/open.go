@@ -69,7 +69,10 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 	}
 	l := newLink(newDialer(&c, params), params, c.Log)
 	node := &Node{link: l, db: db}
-	node.Chain = &Chain{link: l, close: node.Close}
+	node.Chain = &Chain{link: l, close: node.Close, blockFees: &blockFees{link: l, work: errand{ctx: l.ctx}}}
+	if c.FeeURL != "" {
+		node.Chain.feeURL = newFeeURL(l.ctx, c.FeeURL, c.Log)
+	}
 	node.Wallet = &Wallet{w: w, link: l, chain: node.Chain, params: params, close: node.Close}
 	node.Chain.mined = node.Wallet.mined
 	l.prepare = func(cl *client) error { return align(cl, w, c.Birthday) }
@@ -84,6 +87,7 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 func (n *Node) Close() error {
 	n.once.Do(func() {
 		n.link.Stop() // first, so that nothing waits for the backend
+		n.Chain.stopFees()
 		n.Wallet.w.Stop()
 		n.Wallet.w.WaitForShutdown()
 		n.link.WaitForShutdown()

@@ -49,6 +49,32 @@ func (n *Node) MineTo(ctx context.Context, addr string, blocks int) error {
 	return n.mineTo(ctx, script, blocks)
 }
 
+// MineForFees adds a block whose faucet takes the fees of its transactions too, as miners do.
+func (n *Node) MineForFees(ctx context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	b, err := n.branchFromTip(ctx)
+	if err != nil {
+		return err
+	}
+	txs, err := n.mempool(ctx)
+	if err != nil {
+		return err
+	}
+	waiting, err := call(ctx, n.rpc.GetRawMempoolVerbose)
+	if err != nil {
+		return err
+	}
+	for _, tx := range txs {
+		fee, err := btcutil.NewAmount(waiting[tx.TxHash().String()].Fee)
+		if err != nil {
+			return err
+		}
+		b.fees += int64(fee)
+	}
+	return b.add(ctx, n.faucetScript(), txs)
+}
+
 func (n *Node) mineTo(ctx context.Context, script []byte, blocks int) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -112,6 +138,7 @@ type branch struct {
 	node   *Node
 	height int32
 	hash   chainhash.Hash
+	fees   int64              // what the next coinbase takes above the subsidy
 	recent []wire.BlockHeader // the last ones, newest last; at least medianBlocks where the chain has them
 }
 
@@ -154,7 +181,7 @@ func (b *branch) add(ctx context.Context, script []byte, txs []*wire.MsgTx) erro
 	if err != nil {
 		return err
 	}
-	block, err := assemble(b.height+1, script, txs)
+	block, err := assemble(b.height+1, script, b.fees, txs)
 	if err != nil {
 		return err
 	}
@@ -226,7 +253,7 @@ func (b *branch) retarget(ctx context.Context, prev wire.BlockHeader) (uint32, e
 
 // assemble makes a block with a coinbase to script; header fields that the place in the chain decides
 // are left open.
-func assemble(height int32, script []byte, txs []*wire.MsgTx) (*wire.MsgBlock, error) {
+func assemble(height int32, script []byte, fees int64, txs []*wire.MsgTx) (*wire.MsgBlock, error) {
 	nonce := make([]byte, 8)
 	rand.Read(nonce)
 	sigScript, err := txscript.NewScriptBuilder().AddInt64(int64(height)).AddData(nonce).Script()
@@ -235,7 +262,7 @@ func assemble(height int32, script []byte, txs []*wire.MsgTx) (*wire.MsgBlock, e
 	}
 	coinbase := wire.NewMsgTx(1)
 	coinbase.AddTxIn(wire.NewTxIn(wire.NewOutPoint(&chainhash.Hash{}, wire.MaxPrevOutIndex), sigScript, nil))
-	coinbase.AddTxOut(wire.NewTxOut(blockchain.CalcBlockSubsidy(height, params()), script))
+	coinbase.AddTxOut(wire.NewTxOut(blockchain.CalcBlockSubsidy(height, params())+fees, script))
 
 	all := []*btcutil.Tx{btcutil.NewTx(coinbase)}
 	witness := false
