@@ -7,8 +7,9 @@ TESTS    ?= ./...
 
 RUNS     ?= 20
 SEED     ?= 1
+GAMES    ?= 10000
 
-.PHONY: help build demo test sim lint bench fuzz mutate install clean
+.PHONY: help build demo test sim lint bench fuzz feegames mutate install clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +34,9 @@ lint: ## gofmt, vet, staticcheck
 
 bench: build ## measure, and write BENCHMARKS.md
 	$(GO) run ./itest/bench -bin bin -write BENCHMARKS.md
+
+feegames: ## 10,000 settlements and refunds against fee storms, reorganisations and one who replaces them (GAMES=n)
+	RUNNEL_FEE_RUNS=$(GAMES) $(GO) test ./daemon -run 'TestSettlementWins|TestRefundWins' -timeout 60m
 
 fuzz: ## every fuzz target for FUZZTIME (20s)
 	@for package in $$($(GO) list ./...); do \

@@ -37,6 +37,7 @@ type fakeNode struct {
 	opened channel.OpenResult
 	chans  []channel.ChannelInfo
 	closed channel.CloseResult
+	taken  channel.SettleResult
 	paid   channel.PayResult
 	hist   []channel.PaymentInfo
 
@@ -89,6 +90,9 @@ func (n *fakeNode) Channel(_ context.Context, id string) (channel.ChannelInfo, e
 }
 func (n *fakeNode) Close(_ context.Context, r channel.CloseRequest) (channel.CloseResult, error) {
 	return n.closed, n.asked(r)
+}
+func (n *fakeNode) Settle(_ context.Context, r channel.SettleRequest) (channel.SettleResult, error) {
+	return n.taken, n.asked(r)
 }
 func (n *fakeNode) Pay(ctx context.Context, r channel.PayRequest) (channel.PayResult, error) {
 	if n.pay != nil {

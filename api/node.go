@@ -26,6 +26,7 @@ type Node interface {
 	Channels(ctx context.Context) ([]channel.ChannelInfo, error)
 	Channel(ctx context.Context, id string) (channel.ChannelInfo, error)
 	Close(ctx context.Context, req channel.CloseRequest) (channel.CloseResult, error)
+	Settle(ctx context.Context, req channel.SettleRequest) (channel.SettleResult, error)
 
 	// Pay returns when the payee's durable answer is known. When ctx ends first the result has status
 	// pending and the error is a Fault with CodePending: the payment may still happen.

@@ -186,6 +186,18 @@ func TestChannelCallsArriveWhole(t *testing.T) {
 		closed, err := c.Close(ctx, ending)
 		same(t, "Close", closed, node.closed, err)
 		same(t, "Close", node.last(), []any{ending}, nil)
+
+		settle := fill[channel.SettleRequest](t, "settle")
+		if settle.All = len(settle.Channels) == 0; settle.All {
+			settle.Channels = nil
+		}
+		for i := range settle.Channels {
+			settle.Channels[i] = "x" + settle.Channels[i]
+		}
+		node.taken = fill[channel.SettleResult](t, "settled")
+		taken, err := c.Settle(ctx, settle)
+		same(t, "Settle", taken, node.taken, err)
+		same(t, "Settle", node.last(), []any{settle}, nil)
 	})
 }
 

@@ -20,6 +20,7 @@ func (s *State) due() []Effect {
 		return nil
 	}
 	effects := append(s.dueFunding(), s.dueAnswer()...)
+	effects = append(effects, s.dueNotice()...)
 	effects = append(effects, s.dueStop()...)
 	if s.Phase == PhaseClosing {
 		effects = append(effects, s.dueClose()...)
@@ -247,5 +248,8 @@ func (s *State) exitBuilt(e ExitBuilt) ([]Effect, error) {
 	f, _ := s.lane(e.Out)
 	tx := e.Tx
 	f.Exit = &tx
+	if tx.Shared > 0 {
+		return []Effect{Save{Cold: true}}, nil
+	}
 	return []Effect{Save{Cold: true}, Publish{Tx: tx}}, nil
 }

@@ -23,11 +23,12 @@ type cold struct {
 	OutFunding Funding
 	InFunding  Funding
 	Closing    Closing
+	Notice     Notice `json:",omitempty"`
 }
 
 // MarshalCold encodes everything but the lanes.
 func (s *State) MarshalCold() ([]byte, error) {
-	return json.Marshal(cold{coldVersion, s.Terms, s.Phase, s.OutFunding, s.InFunding, s.Closing})
+	return json.Marshal(cold{coldVersion, s.Terms, s.Phase, s.OutFunding, s.InFunding, s.Closing, s.Notice})
 }
 
 // MarshalBinary encodes a lane.
@@ -67,7 +68,7 @@ func Load(coldRecord, out, in []byte, unacked []*Frame) (State, error) {
 	if c.Version != coldVersion {
 		return State{}, fmt.Errorf("channel: record of version %d, this program knows %d", c.Version, coldVersion)
 	}
-	s := State{Terms: c.Terms, Phase: c.Phase, OutFunding: c.OutFunding, InFunding: c.InFunding, Closing: c.Closing, Unacked: unacked}
+	s := State{Terms: c.Terms, Phase: c.Phase, OutFunding: c.OutFunding, InFunding: c.InFunding, Closing: c.Closing, Notice: c.Notice, Unacked: unacked}
 	if err := s.Out.UnmarshalBinary(out); err != nil {
 		return State{}, err
 	}

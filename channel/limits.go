@@ -62,7 +62,7 @@ type Heights struct {
 	LifeRandom uint32 // 0..LifeRandom is added so that many channels don't expire in one block
 	Stop       uint32 // before expiry: no vouchers, settlement starts
 	PayerStop  uint32 // before stop: the payer signs no more, so that it never races the payee
-	Escalate   uint32 // before expiry: settlement fees rise steeply
+	Escalate   uint32 // before expiry: settlement fees rise steeply (policy.Exit)
 	CloseStop  uint32 // before the earliest expiry: no close together is signed any more
 	Abandon    uint32 // after the open: a peer's funding that is not in the chain by then is not waited for
 	MinLife    uint32 // the shortest life that a peer is offered

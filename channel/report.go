@@ -279,3 +279,41 @@ type CloseResult struct {
 	Fee          Sat
 	RefundHeight uint32 // of refund_wait
 }
+
+// SettleRequest takes alone what lanes earned; their channels end by it.
+type SettleRequest struct {
+	Channels []string // ids or unique prefixes; empty with All
+	All      bool     // every lane that is worth its fee
+	BelowFee uint64   // sat per 1000 vB: do nothing while fees are higher; 0: at any fee
+	FeeRate  uint64   // sat per 1000 vB; 0: estimate
+	DryRun   bool     // only say what would be done
+}
+
+// What becomes of a lane that could be settled.
+const (
+	SettleNow        = "settled"    // or would be, of a dry run
+	SettleUnderway   = "underway"   // its settlement was built before and waits for a block
+	SettleUneconomic = "uneconomic" // the fee is too much of it now
+	SettleLeft       = "left"       // Reason says why
+)
+
+// SettledLane is one lane in the answer to a SettleRequest.
+type SettledLane struct {
+	Channel      ID
+	PeerID       PeerID
+	Status       string // one of the Settle constants
+	Reason       string // why it is not settled now
+	Value        Sat    // what it earned
+	Fee          Sat    // its share of it, or what it would be
+	TxID         string
+	Deposit      Sat    // own deposit in the channel, which returns
+	RefundHeight uint32 // from this block on, if the peer does not settle earlier
+}
+
+// SettleResult lists the lanes, the largest first, and adds up those that are settled now.
+type SettleResult struct {
+	Lanes   []SettledLane
+	Value   Sat
+	Fee     Sat
+	FeeRate uint64 // sat per 1000 vB
+}

@@ -92,6 +92,7 @@ type OwnTx struct {
 	Rate   uint64 // sat per 1000 vB
 	Fee    Sat
 	Height uint32 // tip when it was made
+	Shared uint32 `json:",omitempty"` // a settlement of so many lanes: Raw and Fee are kept with the others of it
 }
 
 // Funding is what is known of a lane on the chain.
@@ -151,6 +152,7 @@ type State struct {
 	OutFunding Funding
 	InFunding  Funding
 	Closing    Closing
+	Notice     Notice // what the owner was told of the end of time
 
 	// The rest is not stored: it is known again after a start from the store (Unacked), the chain
 	// (Tip) and the peer (Synced).

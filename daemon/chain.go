@@ -19,6 +19,9 @@ type chainView struct {
 	scanned atomic.Bool   // caught up once since the start: what the store says of fundings is proven
 	ready   chan struct{} // closed when scanned becomes true
 
+	resend time.Time   // when to publish again; only the follower uses it
+	behind atomic.Bool // older blocks are being scanned: no fee is chosen by them
+
 	mu      sync.Mutex     // guards the fields below
 	blocks  []ledger.Block // scanned, oldest first, the last is the tip; at most keepBlocks
 	reached time.Time      // when the backend last answered
@@ -101,6 +104,7 @@ func (n *Node) followChain() {
 		if n.ctx.Err() != nil {
 			return
 		}
+		n.resend(err)
 		select {
 		case <-n.ctx.Done():
 			return
@@ -178,6 +182,9 @@ func (n *Node) scan() error {
 			n.addBlock(tip)
 			break
 		}
+		if tip.Height > known.Height+1 {
+			n.chain.behind.Store(true)
+		}
 		if err := n.advance(ctx, known); err != nil {
 			return err
 		}
@@ -185,7 +192,12 @@ func (n *Node) scan() error {
 			return err
 		}
 	}
+	late := n.chain.behind.Swap(false)
 	n.caughtUp()
+	if late {
+		n.tellHeight(channel.Height{Tip: tip.Height})
+		n.batches.tick()
+	}
 	return nil
 }
 
@@ -203,6 +215,7 @@ func (n *Node) caughtUp() {
 			d.post(met{s})
 		}
 	}
+	n.batches.tick()
 }
 
 func (n *Node) estimate(ctx context.Context) {
@@ -256,6 +269,7 @@ func (n *Node) connectBlock(ctx context.Context, b ledger.Block) error {
 		n.addBlock(b)
 	}
 	n.tellHeight(channel.Height{Tip: b.Height})
+	n.batches.tick()
 	return nil
 }
 
@@ -414,23 +428,6 @@ func (d *driver) apply(ctx context.Context, event channel.Input) error {
 		d.n.woke()
 		return ctx.Err()
 	}
-}
-
-// publish sends a transaction of ours out. One that is not taken now comes again with the next block.
-func (n *Node) publish(d *driver, tx channel.OwnTx) {
-	n.spawn(func() {
-		ctx, cancel := context.WithTimeout(n.ctx, time.Minute)
-		defer cancel()
-		out := ledger.Tx{ID: tx.TxID, Raw: tx.Raw, Fee: tx.Fee}
-		// The wallet hears of it first: what it spends must not be spent again even if the chain can't be reached.
-		if err := n.deps.Wallet.Record(ctx, out, "channel "+d.id.String()[:8]); err != nil {
-			n.log.Debug("the wallet did not take note of a transaction", "txid", channel.TxIDString(tx.TxID), "err", err)
-		}
-		if err := n.deps.Chain.Publish(ctx, out); err != nil {
-			n.log.Warn("a transaction was not taken; it is published again with the next block", "channel", d.id,
-				"txid", channel.TxIDString(tx.TxID), "err", err)
-		}
-	})
 }
 
 // unwatch forgets a channel in which nothing can happen any more. Its history stays.

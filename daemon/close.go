@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/runnel/runnel/channel"
@@ -20,17 +19,6 @@ type closeAttempt struct {
 	height  uint32         // tip at which the attempt began
 	peerFee channel.Sat    // of the peer's newest offer that we signed
 	failure string         // why the last attempt did not work
-}
-
-// exits is what is known of spends alone, in memory only.
-type exits struct {
-	fundRate ledger.FeeRate
-	fundErr  error
-	rate     ledger.FeeRate // that the owner asked for
-	to       []byte         // where the owner wants it
-	own      []byte         // a script of the own wallet, the same for every attempt
-	building [2]bool        // a settlement (0) or refund (1) is being built
-	failure  string         // why the last one could not be built
 }
 
 func (d *driver) askPayout() {
@@ -228,126 +216,6 @@ func (d *driver) closeDone(box *outbox, m *channel.CloseDone) error {
 	}
 	d.turn(box, channel.CloseBuilt{Tx: d.n.ownTx(ledger.Tx{ID: id, Raw: m.Tx, Fee: d.close.peerFee}, d.n.rate(0))})
 	return nil
-}
-
-// settle takes alone what the newest voucher gives us.
-func (d *driver) settle() {
-	d.exit(0, func(st channel.State, script []byte, rate ledger.FeeRate) (ledger.Tx, error) {
-		in := d.newest(st.In)
-		return d.n.deps.Signer.Settle([]ledger.SettleLane{{Lane: ledger.Lane{Terms: st.Terms.In, Funding: st.InFunding.Claimed},
-			Index: st.Terms.InKey, Total: in.Total, Signature: in.Voucher}}, script, rate)
-	})
-}
-
-// refund takes back what the own lane left us.
-func (d *driver) refund() {
-	d.exit(1, func(st channel.State, script []byte, rate ledger.FeeRate) (ledger.Tx, error) {
-		sweep, outputs := st.Refunds()
-		var inputs []ledger.RefundInput
-		for _, o := range outputs {
-			inputs = append(inputs, ledger.RefundInput{Terms: st.Terms.Out, Index: st.Terms.OutKey, Outpoint: o.Outpoint, Value: o.Value, Settled: sweep})
-		}
-		return d.n.deps.Signer.Refund(inputs, script, rate)
-	})
-}
-
-// patience is how many blocks an exit may wait before it is replaced at a higher fee.
-const patience = 3
-
-// exit builds a settlement or refund, or publishes the last one again, or replaces it at a higher fee.
-func (d *driver) exit(side int, build func(channel.State, []byte, ledger.FeeRate) (ledger.Tx, error)) {
-	var st channel.State
-	var ex exits
-	d.post(inspect{func(d *driver) {
-		if d.exits.building[side] {
-			return
-		}
-		d.exits.building[side] = true
-		st, ex = d.w.st, d.exits
-		d.n.spawn(func() {
-			err := d.buildExit(side, st, ex, build)
-			d.post(inspect{func(d *driver) {
-				d.exits.building[side] = false
-				if err != nil {
-					d.exits.failure = err.Error()
-					d.wake()
-				}
-			}})
-		})
-	}})
-}
-
-func (d *driver) buildExit(side int, st channel.State, ex exits, build func(channel.State, []byte, ledger.FeeRate) (ledger.Tx, error)) error {
-	last := st.InFunding.Exit
-	if side == 1 {
-		last = st.OutFunding.Exit
-	}
-	rate := d.n.rate(uint64(ex.rate))
-	stands, conflicts := d.exitStands(side, st, last)
-	if stands && st.Tip < last.Height+patience {
-		d.n.publish(d, *last)
-		return nil
-	}
-	if conflicts && !planted("fee lowered") {
-		rate = max(rate, ledger.FeeRate(last.Rate+last.Rate/4+1000)) // a replacement never pays less
-	}
-	script, err := d.exitScript(ex)
-	if err != nil {
-		d.n.log.Error("no address to settle to; trying again with the next block", "channel", d.id, "err", err)
-		return err
-	}
-	tx, err := build(st, script, rate)
-	if err != nil {
-		d.n.log.Warn("a settlement or refund could not be built; trying again with the next block", "channel", d.id, "err", err)
-		if stands {
-			d.n.publish(d, *last)
-		}
-		return err
-	}
-	d.post(channel.ExitBuilt{Out: side == 1, Tx: d.n.ownTx(tx, rate)})
-	return nil
-}
-
-// exitScript is where an exit pays to. A fresh address for each block in which an exit is tried would lead
-// the wallet beyond what it looks through when it is restored from its seed.
-func (d *driver) exitScript(ex exits) ([]byte, error) {
-	if ex.to != nil {
-		return ex.to, nil
-	}
-	if ex.own != nil {
-		return ex.own, nil
-	}
-	script, err := d.n.payout(d.n.ctx, "")
-	if err == nil {
-		d.post(inspect{func(d *driver) { d.exits.own = script }})
-	}
-	return script, err
-}
-
-// exitStands reports whether the last exit spends just what is to be spent, and whether it spends any of it:
-// a refund of the funding is void once the peer has settled, and too small once more has arrived.
-func (d *driver) exitStands(side int, st channel.State, last *channel.OwnTx) (stands, conflicts bool) {
-	if last == nil {
-		return false, false
-	}
-	ins, _, err := d.n.deps.Scheme.Parts(last.Raw)
-	if err != nil {
-		return false, false
-	}
-	want := []channel.Outpoint{st.InFunding.Claimed}
-	if side == 1 {
-		want = nil
-		_, outputs := st.Refunds()
-		for _, o := range outputs {
-			want = append(want, o.Outpoint)
-		}
-	}
-	stands = len(ins) == len(want)
-	for _, in := range ins {
-		wanted := slices.Contains(want, in)
-		stands, conflicts = stands && wanted, conflicts || wanted
-	}
-	return stands, conflicts
 }
 
 // closeWait is how long Close waits for the peer before it answers that the outcome is pending.

@@ -173,3 +173,15 @@ func FrameBatch(n, payments int, own bool) (*store.Batch, error) {
 	b := new(store.Batch).Put(seqKey(prefixFrame, keyOf(f.Lane), f.FirstSeq), value)
 	return b, idsOf(value, func(key, value []byte) error { b.Put(key, value); return nil })
 }
+
+// ScanOnce brings the node to the tip, as its follower does.
+func (n *Node) ScanOnce() error { return n.scan() }
+
+// ResendNow publishes what waits for a block again, as happens between blocks.
+func (n *Node) ResendNow() { n.resendAll() }
+
+// BatchRecords counts the settlements of several lanes that are stored.
+func BatchRecords(s store.Store) (n int) {
+	_ = s.Scan([]byte{prefixBatch}, nil, func(_, _ []byte) bool { n++; return true })
+	return n
+}

@@ -100,6 +100,8 @@ type Node struct {
 	hellos    map[channel.PeerID][]chan error
 	watch     watchlist
 
+	batches batches
+
 	chain  chainView
 	ctx    context.Context // ends when Run does
 	cancel context.CancelFunc
@@ -144,6 +146,9 @@ func New(cfg Config, deps Deps) (*Node, error) {
 		return nil, err
 	}
 	if err := n.loadChannels(); err != nil {
+		return nil, err
+	}
+	if err := n.loadBatches(); err != nil {
 		return nil, err
 	}
 	return n, n.loadScanned()

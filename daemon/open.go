@@ -112,15 +112,9 @@ func (n *Node) random(most uint32) uint32 {
 
 // rate is what the owner asked for, or the estimate.
 func (n *Node) rate(asked uint64) ledger.FeeRate {
-	if asked > 0 {
-		return ledger.FeeRate(asked)
-	}
-	rate, _ := n.chain.feeRate()
-	return max(rate, floorRate)
+	estimate, _ := n.chain.feeRate()
+	return ledger.FeeRate(policy.FeeRate(asked, uint64(estimate)))
 }
-
-// floorRate is the least that nodes relay, with a quarter on top.
-const floorRate ledger.FeeRate = 1250
 
 // needChain refuses what must not be decided without seeing the chain.
 func (n *Node) needChain() (tip uint32, err error) {

@@ -86,8 +86,7 @@ func (m *member) boot() {
 	scheme, err := bitcoin.NewScheme("simnet")
 	must(t, err)
 	m.scheme = scheme
-	signer, err := bitcoin.NewSigner(scheme, m.seed, nonces(m.name))
-	must(t, err)
+	signer := m.signer()
 	m.committer = store.NewCommitter(m.disk, store.Limits{})
 	out := io.Discard
 	if os.Getenv("RUNNEL_TEST_LOG") != "" {
@@ -100,6 +99,14 @@ func (m *member) boot() {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel, m.done = cancel, make(chan error, 1)
 	go func(n *daemon.Node) { m.done <- n.Run(ctx) }(m.Node)
+}
+
+// signer holds the member's keys.
+func (m *member) signer() *bitcoin.Signer {
+	m.w.t.Helper()
+	s, err := bitcoin.NewSigner(m.scheme, m.seed, nonces(m.name))
+	must(m.w.t, err)
+	return s
 }
 
 func (m *member) halt() {

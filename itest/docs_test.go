@@ -253,6 +253,7 @@ func TestHeightsInProtocol(t *testing.T) {
 		fmt.Sprintf("| shortest, longest life | %d, %s | %d, %s |", real.MinLife, commas(uint64(real.MaxLife)), test.MinLife, commas(uint64(test.MaxLife))),
 		fmt.Sprintf("| stop, before expiry | %d | %d |", real.Stop, test.Stop),
 		fmt.Sprintf("| payer's stop, before stop | %d | %d |", real.PayerStop, test.PayerStop),
+		fmt.Sprintf("| escalate, before expiry | %d | %d |", real.Escalate, test.Escalate),
 		fmt.Sprintf("| close stop, before expiry | %d | %d |", real.CloseStop, test.CloseStop),
 		fmt.Sprintf("| abandon, after opening | %d | %d |", real.Abandon, test.Abandon),
 	} {

@@ -85,7 +85,7 @@ func (x PaymentStatus_Value) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PaymentStatus_Value.Descriptor instead.
 func (PaymentStatus_Value) EnumDescriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{30, 0}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{33, 0}
 }
 
 // ErrorInfo is the detail of every error.
@@ -2008,6 +2008,270 @@ func (x *CloseChannelResponse) GetRefundHeight() uint32 {
 	return 0
 }
 
+type SettleRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ids or unique prefixes; none with all.
+	ChannelIds []string `protobuf:"bytes,1,rep,name=channel_ids,json=channelIds,proto3" json:"channel_ids,omitempty"`
+	// Every lane that earned more than four times its fee.
+	All bool `protobuf:"varint,2,opt,name=all,proto3" json:"all,omitempty"`
+	// Do nothing while the fee is above; 0: at any fee.
+	BelowFeeSatPerKvb uint64 `protobuf:"varint,3,opt,name=below_fee_sat_per_kvb,json=belowFeeSatPerKvb,proto3" json:"below_fee_sat_per_kvb,omitempty"`
+	// 0: as the chain backend estimates.
+	FeeRateSatPerKvb uint64 `protobuf:"varint,4,opt,name=fee_rate_sat_per_kvb,json=feeRateSatPerKvb,proto3" json:"fee_rate_sat_per_kvb,omitempty"`
+	// Only tell what would be done.
+	DryRun        bool `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettleRequest) Reset() {
+	*x = SettleRequest{}
+	mi := &file_api_v1_runnel_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettleRequest) ProtoMessage() {}
+
+func (x *SettleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettleRequest.ProtoReflect.Descriptor instead.
+func (*SettleRequest) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *SettleRequest) GetChannelIds() []string {
+	if x != nil {
+		return x.ChannelIds
+	}
+	return nil
+}
+
+func (x *SettleRequest) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+func (x *SettleRequest) GetBelowFeeSatPerKvb() uint64 {
+	if x != nil {
+		return x.BelowFeeSatPerKvb
+	}
+	return 0
+}
+
+func (x *SettleRequest) GetFeeRateSatPerKvb() uint64 {
+	if x != nil {
+		return x.FeeRateSatPerKvb
+	}
+	return 0
+}
+
+func (x *SettleRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type SettleResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The largest first.
+	Lanes []*SettledLane `protobuf:"bytes,1,rep,name=lanes,proto3" json:"lanes,omitempty"`
+	// Of the lanes that are settled now.
+	ValueSat         uint64 `protobuf:"varint,2,opt,name=value_sat,json=valueSat,proto3" json:"value_sat,omitempty"`
+	FeeSat           uint64 `protobuf:"varint,3,opt,name=fee_sat,json=feeSat,proto3" json:"fee_sat,omitempty"`
+	FeeRateSatPerKvb uint64 `protobuf:"varint,4,opt,name=fee_rate_sat_per_kvb,json=feeRateSatPerKvb,proto3" json:"fee_rate_sat_per_kvb,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *SettleResponse) Reset() {
+	*x = SettleResponse{}
+	mi := &file_api_v1_runnel_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettleResponse) ProtoMessage() {}
+
+func (x *SettleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettleResponse.ProtoReflect.Descriptor instead.
+func (*SettleResponse) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *SettleResponse) GetLanes() []*SettledLane {
+	if x != nil {
+		return x.Lanes
+	}
+	return nil
+}
+
+func (x *SettleResponse) GetValueSat() uint64 {
+	if x != nil {
+		return x.ValueSat
+	}
+	return 0
+}
+
+func (x *SettleResponse) GetFeeSat() uint64 {
+	if x != nil {
+		return x.FeeSat
+	}
+	return 0
+}
+
+func (x *SettleResponse) GetFeeRateSatPerKvb() uint64 {
+	if x != nil {
+		return x.FeeRateSatPerKvb
+	}
+	return 0
+}
+
+type SettledLane struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ChannelId string                 `protobuf:"bytes,1,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	PeerId    string                 `protobuf:"bytes,2,opt,name=peer_id,json=peerId,proto3" json:"peer_id,omitempty"`
+	// settled (or would be, of a dry run), underway, uneconomic or left.
+	Status string `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
+	// Why it is not settled now.
+	Reason   string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	ValueSat uint64 `protobuf:"varint,5,opt,name=value_sat,json=valueSat,proto3" json:"value_sat,omitempty"`
+	// Its share of the fee, or what that would be.
+	FeeSat uint64 `protobuf:"varint,6,opt,name=fee_sat,json=feeSat,proto3" json:"fee_sat,omitempty"`
+	Txid   string `protobuf:"bytes,7,opt,name=txid,proto3" json:"txid,omitempty"`
+	// The node's own deposit in the channel. It returns from refund_height on, if the peer does not settle
+	// earlier.
+	DepositSat    uint64 `protobuf:"varint,8,opt,name=deposit_sat,json=depositSat,proto3" json:"deposit_sat,omitempty"`
+	RefundHeight  uint32 `protobuf:"varint,9,opt,name=refund_height,json=refundHeight,proto3" json:"refund_height,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettledLane) Reset() {
+	*x = SettledLane{}
+	mi := &file_api_v1_runnel_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettledLane) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettledLane) ProtoMessage() {}
+
+func (x *SettledLane) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettledLane.ProtoReflect.Descriptor instead.
+func (*SettledLane) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *SettledLane) GetChannelId() string {
+	if x != nil {
+		return x.ChannelId
+	}
+	return ""
+}
+
+func (x *SettledLane) GetPeerId() string {
+	if x != nil {
+		return x.PeerId
+	}
+	return ""
+}
+
+func (x *SettledLane) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *SettledLane) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *SettledLane) GetValueSat() uint64 {
+	if x != nil {
+		return x.ValueSat
+	}
+	return 0
+}
+
+func (x *SettledLane) GetFeeSat() uint64 {
+	if x != nil {
+		return x.FeeSat
+	}
+	return 0
+}
+
+func (x *SettledLane) GetTxid() string {
+	if x != nil {
+		return x.Txid
+	}
+	return ""
+}
+
+func (x *SettledLane) GetDepositSat() uint64 {
+	if x != nil {
+		return x.DepositSat
+	}
+	return 0
+}
+
+func (x *SettledLane) GetRefundHeight() uint32 {
+	if x != nil {
+		return x.RefundHeight
+	}
+	return 0
+}
+
 // PaymentStatus is the fate of a payment. Its names are lower-case because JSON shows them.
 type PaymentStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2017,7 +2281,7 @@ type PaymentStatus struct {
 
 func (x *PaymentStatus) Reset() {
 	*x = PaymentStatus{}
-	mi := &file_api_v1_runnel_proto_msgTypes[30]
+	mi := &file_api_v1_runnel_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2029,7 +2293,7 @@ func (x *PaymentStatus) String() string {
 func (*PaymentStatus) ProtoMessage() {}
 
 func (x *PaymentStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[30]
+	mi := &file_api_v1_runnel_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2042,7 +2306,7 @@ func (x *PaymentStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PaymentStatus.ProtoReflect.Descriptor instead.
 func (*PaymentStatus) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{30}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{33}
 }
 
 type PayRequest struct {
@@ -2063,7 +2327,7 @@ type PayRequest struct {
 
 func (x *PayRequest) Reset() {
 	*x = PayRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[31]
+	mi := &file_api_v1_runnel_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2075,7 +2339,7 @@ func (x *PayRequest) String() string {
 func (*PayRequest) ProtoMessage() {}
 
 func (x *PayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[31]
+	mi := &file_api_v1_runnel_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2088,7 +2352,7 @@ func (x *PayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PayRequest.ProtoReflect.Descriptor instead.
 func (*PayRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{31}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PayRequest) GetTarget() string {
@@ -2145,7 +2409,7 @@ type PayResponse struct {
 
 func (x *PayResponse) Reset() {
 	*x = PayResponse{}
-	mi := &file_api_v1_runnel_proto_msgTypes[32]
+	mi := &file_api_v1_runnel_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2157,7 +2421,7 @@ func (x *PayResponse) String() string {
 func (*PayResponse) ProtoMessage() {}
 
 func (x *PayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[32]
+	mi := &file_api_v1_runnel_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2170,7 +2434,7 @@ func (x *PayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PayResponse.ProtoReflect.Descriptor instead.
 func (*PayResponse) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{32}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PayResponse) GetPaymentId() string {
@@ -2234,7 +2498,7 @@ type PayStreamRequest struct {
 
 func (x *PayStreamRequest) Reset() {
 	*x = PayStreamRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[33]
+	mi := &file_api_v1_runnel_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2246,7 +2510,7 @@ func (x *PayStreamRequest) String() string {
 func (*PayStreamRequest) ProtoMessage() {}
 
 func (x *PayStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[33]
+	mi := &file_api_v1_runnel_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2259,7 +2523,7 @@ func (x *PayStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PayStreamRequest.ProtoReflect.Descriptor instead.
 func (*PayStreamRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{33}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PayStreamRequest) GetTarget() string {
@@ -2290,7 +2554,7 @@ type StreamPayment struct {
 
 func (x *StreamPayment) Reset() {
 	*x = StreamPayment{}
-	mi := &file_api_v1_runnel_proto_msgTypes[34]
+	mi := &file_api_v1_runnel_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2302,7 +2566,7 @@ func (x *StreamPayment) String() string {
 func (*StreamPayment) ProtoMessage() {}
 
 func (x *StreamPayment) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[34]
+	mi := &file_api_v1_runnel_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2315,7 +2579,7 @@ func (x *StreamPayment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamPayment.ProtoReflect.Descriptor instead.
 func (*StreamPayment) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{34}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *StreamPayment) GetTag() uint64 {
@@ -2365,7 +2629,7 @@ type PayStreamResponse struct {
 
 func (x *PayStreamResponse) Reset() {
 	*x = PayStreamResponse{}
-	mi := &file_api_v1_runnel_proto_msgTypes[35]
+	mi := &file_api_v1_runnel_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2377,7 +2641,7 @@ func (x *PayStreamResponse) String() string {
 func (*PayStreamResponse) ProtoMessage() {}
 
 func (x *PayStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[35]
+	mi := &file_api_v1_runnel_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2390,7 +2654,7 @@ func (x *PayStreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PayStreamResponse.ProtoReflect.Descriptor instead.
 func (*PayStreamResponse) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{35}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PayStreamResponse) GetChannelId() string {
@@ -2425,7 +2689,7 @@ type StreamResult struct {
 
 func (x *StreamResult) Reset() {
 	*x = StreamResult{}
-	mi := &file_api_v1_runnel_proto_msgTypes[36]
+	mi := &file_api_v1_runnel_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2437,7 +2701,7 @@ func (x *StreamResult) String() string {
 func (*StreamResult) ProtoMessage() {}
 
 func (x *StreamResult) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[36]
+	mi := &file_api_v1_runnel_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2450,7 +2714,7 @@ func (x *StreamResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamResult.ProtoReflect.Descriptor instead.
 func (*StreamResult) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{36}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *StreamResult) GetTag() uint64 {
@@ -2522,7 +2786,7 @@ type PayError struct {
 
 func (x *PayError) Reset() {
 	*x = PayError{}
-	mi := &file_api_v1_runnel_proto_msgTypes[37]
+	mi := &file_api_v1_runnel_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2534,7 +2798,7 @@ func (x *PayError) String() string {
 func (*PayError) ProtoMessage() {}
 
 func (x *PayError) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[37]
+	mi := &file_api_v1_runnel_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2547,7 +2811,7 @@ func (x *PayError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PayError.ProtoReflect.Descriptor instead.
 func (*PayError) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{37}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PayError) GetCode() string {
@@ -2595,7 +2859,7 @@ type ListPaymentsRequest struct {
 
 func (x *ListPaymentsRequest) Reset() {
 	*x = ListPaymentsRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[38]
+	mi := &file_api_v1_runnel_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2607,7 +2871,7 @@ func (x *ListPaymentsRequest) String() string {
 func (*ListPaymentsRequest) ProtoMessage() {}
 
 func (x *ListPaymentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[38]
+	mi := &file_api_v1_runnel_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2620,7 +2884,7 @@ func (x *ListPaymentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaymentsRequest.ProtoReflect.Descriptor instead.
 func (*ListPaymentsRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{38}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListPaymentsRequest) GetChannelId() string {
@@ -2667,7 +2931,7 @@ type ListPaymentsResponse struct {
 
 func (x *ListPaymentsResponse) Reset() {
 	*x = ListPaymentsResponse{}
-	mi := &file_api_v1_runnel_proto_msgTypes[39]
+	mi := &file_api_v1_runnel_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2679,7 +2943,7 @@ func (x *ListPaymentsResponse) String() string {
 func (*ListPaymentsResponse) ProtoMessage() {}
 
 func (x *ListPaymentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[39]
+	mi := &file_api_v1_runnel_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2692,7 +2956,7 @@ func (x *ListPaymentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaymentsResponse.ProtoReflect.Descriptor instead.
 func (*ListPaymentsResponse) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{39}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListPaymentsResponse) GetPayments() []*Payment {
@@ -2723,7 +2987,7 @@ type Payment struct {
 
 func (x *Payment) Reset() {
 	*x = Payment{}
-	mi := &file_api_v1_runnel_proto_msgTypes[40]
+	mi := &file_api_v1_runnel_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2735,7 +2999,7 @@ func (x *Payment) String() string {
 func (*Payment) ProtoMessage() {}
 
 func (x *Payment) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[40]
+	mi := &file_api_v1_runnel_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2748,7 +3012,7 @@ func (x *Payment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Payment.ProtoReflect.Descriptor instead.
 func (*Payment) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{40}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Payment) GetSeq() uint64 {
@@ -2838,7 +3102,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[41]
+	mi := &file_api_v1_runnel_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2850,7 +3114,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[41]
+	mi := &file_api_v1_runnel_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2863,7 +3127,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{41}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *WatchRequest) GetSince() uint64 {
@@ -2893,7 +3157,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_api_v1_runnel_proto_msgTypes[42]
+	mi := &file_api_v1_runnel_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2905,7 +3169,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[42]
+	mi := &file_api_v1_runnel_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2918,7 +3182,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{42}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Event) GetSeq() uint64 {
@@ -3143,7 +3407,31 @@ const file_api_v1_runnel_proto_rawDesc = "" +
 	"\n" +
 	"remote_sat\x18\x05 \x01(\x04R\tremoteSat\x12\x17\n" +
 	"\afee_sat\x18\x06 \x01(\x04R\x06feeSat\x12#\n" +
-	"\rrefund_height\x18\a \x01(\rR\frefundHeight\"D\n" +
+	"\rrefund_height\x18\a \x01(\rR\frefundHeight\"\xbd\x01\n" +
+	"\rSettleRequest\x12\x1f\n" +
+	"\vchannel_ids\x18\x01 \x03(\tR\n" +
+	"channelIds\x12\x10\n" +
+	"\x03all\x18\x02 \x01(\bR\x03all\x120\n" +
+	"\x15below_fee_sat_per_kvb\x18\x03 \x01(\x04R\x11belowFeeSatPerKvb\x12.\n" +
+	"\x14fee_rate_sat_per_kvb\x18\x04 \x01(\x04R\x10feeRateSatPerKvb\x12\x17\n" +
+	"\adry_run\x18\x05 \x01(\bR\x06dryRun\"\xa4\x01\n" +
+	"\x0eSettleResponse\x12,\n" +
+	"\x05lanes\x18\x01 \x03(\v2\x16.runnel.v1.SettledLaneR\x05lanes\x12\x1b\n" +
+	"\tvalue_sat\x18\x02 \x01(\x04R\bvalueSat\x12\x17\n" +
+	"\afee_sat\x18\x03 \x01(\x04R\x06feeSat\x12.\n" +
+	"\x14fee_rate_sat_per_kvb\x18\x04 \x01(\x04R\x10feeRateSatPerKvb\"\x85\x02\n" +
+	"\vSettledLane\x12\x1d\n" +
+	"\n" +
+	"channel_id\x18\x01 \x01(\tR\tchannelId\x12\x17\n" +
+	"\apeer_id\x18\x02 \x01(\tR\x06peerId\x12\x16\n" +
+	"\x06status\x18\x03 \x01(\tR\x06status\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1b\n" +
+	"\tvalue_sat\x18\x05 \x01(\x04R\bvalueSat\x12\x17\n" +
+	"\afee_sat\x18\x06 \x01(\x04R\x06feeSat\x12\x12\n" +
+	"\x04txid\x18\a \x01(\tR\x04txid\x12\x1f\n" +
+	"\vdeposit_sat\x18\b \x01(\x04R\n" +
+	"depositSat\x12#\n" +
+	"\rrefund_height\x18\t \x01(\rR\frefundHeight\"D\n" +
 	"\rPaymentStatus\"3\n" +
 	"\x05Value\x12\v\n" +
 	"\apending\x10\x00\x12\x10\n" +
@@ -3258,12 +3546,13 @@ const file_api_v1_runnel_proto_rawDesc = "" +
 	"GetBalance\x12\x1c.runnel.v1.GetBalanceRequest\x1a\x12.runnel.v1.Balance\x127\n" +
 	"\x04Send\x12\x16.runnel.v1.SendRequest\x1a\x17.runnel.v1.SentResponse\x127\n" +
 	"\x04Bump\x12\x16.runnel.v1.BumpRequest\x1a\x17.runnel.v1.SentResponse\x12[\n" +
-	"\x10ListTransactions\x12\".runnel.v1.ListTransactionsRequest\x1a#.runnel.v1.ListTransactionsResponse2\xa3\x02\n" +
+	"\x10ListTransactions\x12\".runnel.v1.ListTransactionsRequest\x1a#.runnel.v1.ListTransactionsResponse2\xe2\x02\n" +
 	"\x0eChannelService\x12E\n" +
 	"\x04Open\x12\x1d.runnel.v1.OpenChannelRequest\x1a\x1e.runnel.v1.OpenChannelResponse\x12G\n" +
 	"\x04List\x12\x1e.runnel.v1.ListChannelsRequest\x1a\x1f.runnel.v1.ListChannelsResponse\x127\n" +
 	"\x03Get\x12\x1c.runnel.v1.GetChannelRequest\x1a\x12.runnel.v1.Channel\x12H\n" +
-	"\x05Close\x12\x1e.runnel.v1.CloseChannelRequest\x1a\x1f.runnel.v1.CloseChannelResponse2\xdb\x01\n" +
+	"\x05Close\x12\x1e.runnel.v1.CloseChannelRequest\x1a\x1f.runnel.v1.CloseChannelResponse\x12=\n" +
+	"\x06Settle\x12\x18.runnel.v1.SettleRequest\x1a\x19.runnel.v1.SettleResponse2\xdb\x01\n" +
 	"\x0ePaymentService\x124\n" +
 	"\x03Pay\x12\x15.runnel.v1.PayRequest\x1a\x16.runnel.v1.PayResponse\x12J\n" +
 	"\tPayStream\x12\x1b.runnel.v1.PayStreamRequest\x1a\x1c.runnel.v1.PayStreamResponse(\x010\x01\x12G\n" +
@@ -3284,7 +3573,7 @@ func file_api_v1_runnel_proto_rawDescGZIP() []byte {
 }
 
 var file_api_v1_runnel_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_api_v1_runnel_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_api_v1_runnel_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_api_v1_runnel_proto_goTypes = []any{
 	(PaymentStatus_Value)(0),         // 0: runnel.v1.PaymentStatus.Value
 	(*ErrorInfo)(nil),                // 1: runnel.v1.ErrorInfo
@@ -3317,19 +3606,22 @@ var file_api_v1_runnel_proto_goTypes = []any{
 	(*Channel)(nil),                  // 28: runnel.v1.Channel
 	(*CloseChannelRequest)(nil),      // 29: runnel.v1.CloseChannelRequest
 	(*CloseChannelResponse)(nil),     // 30: runnel.v1.CloseChannelResponse
-	(*PaymentStatus)(nil),            // 31: runnel.v1.PaymentStatus
-	(*PayRequest)(nil),               // 32: runnel.v1.PayRequest
-	(*PayResponse)(nil),              // 33: runnel.v1.PayResponse
-	(*PayStreamRequest)(nil),         // 34: runnel.v1.PayStreamRequest
-	(*StreamPayment)(nil),            // 35: runnel.v1.StreamPayment
-	(*PayStreamResponse)(nil),        // 36: runnel.v1.PayStreamResponse
-	(*StreamResult)(nil),             // 37: runnel.v1.StreamResult
-	(*PayError)(nil),                 // 38: runnel.v1.PayError
-	(*ListPaymentsRequest)(nil),      // 39: runnel.v1.ListPaymentsRequest
-	(*ListPaymentsResponse)(nil),     // 40: runnel.v1.ListPaymentsResponse
-	(*Payment)(nil),                  // 41: runnel.v1.Payment
-	(*WatchRequest)(nil),             // 42: runnel.v1.WatchRequest
-	(*Event)(nil),                    // 43: runnel.v1.Event
+	(*SettleRequest)(nil),            // 31: runnel.v1.SettleRequest
+	(*SettleResponse)(nil),           // 32: runnel.v1.SettleResponse
+	(*SettledLane)(nil),              // 33: runnel.v1.SettledLane
+	(*PaymentStatus)(nil),            // 34: runnel.v1.PaymentStatus
+	(*PayRequest)(nil),               // 35: runnel.v1.PayRequest
+	(*PayResponse)(nil),              // 36: runnel.v1.PayResponse
+	(*PayStreamRequest)(nil),         // 37: runnel.v1.PayStreamRequest
+	(*StreamPayment)(nil),            // 38: runnel.v1.StreamPayment
+	(*PayStreamResponse)(nil),        // 39: runnel.v1.PayStreamResponse
+	(*StreamResult)(nil),             // 40: runnel.v1.StreamResult
+	(*PayError)(nil),                 // 41: runnel.v1.PayError
+	(*ListPaymentsRequest)(nil),      // 42: runnel.v1.ListPaymentsRequest
+	(*ListPaymentsResponse)(nil),     // 43: runnel.v1.ListPaymentsResponse
+	(*Payment)(nil),                  // 44: runnel.v1.Payment
+	(*WatchRequest)(nil),             // 45: runnel.v1.WatchRequest
+	(*Event)(nil),                    // 46: runnel.v1.Event
 }
 var file_api_v1_runnel_proto_depIdxs = []int32{
 	16, // 0: runnel.v1.GetStatusResponse.wallet:type_name -> runnel.v1.Balance
@@ -3337,56 +3629,59 @@ var file_api_v1_runnel_proto_depIdxs = []int32{
 	12, // 2: runnel.v1.ListPeersResponse.peers:type_name -> runnel.v1.Peer
 	22, // 3: runnel.v1.ListTransactionsResponse.transactions:type_name -> runnel.v1.WalletTransaction
 	28, // 4: runnel.v1.ListChannelsResponse.channels:type_name -> runnel.v1.Channel
-	0,  // 5: runnel.v1.PayResponse.status:type_name -> runnel.v1.PaymentStatus.Value
-	38, // 6: runnel.v1.PayResponse.error:type_name -> runnel.v1.PayError
-	35, // 7: runnel.v1.PayStreamRequest.payments:type_name -> runnel.v1.StreamPayment
-	37, // 8: runnel.v1.PayStreamResponse.results:type_name -> runnel.v1.StreamResult
-	0,  // 9: runnel.v1.StreamResult.status:type_name -> runnel.v1.PaymentStatus.Value
-	38, // 10: runnel.v1.StreamResult.error:type_name -> runnel.v1.PayError
-	41, // 11: runnel.v1.ListPaymentsResponse.payments:type_name -> runnel.v1.Payment
-	0,  // 12: runnel.v1.Payment.status:type_name -> runnel.v1.PaymentStatus.Value
-	41, // 13: runnel.v1.Event.payment:type_name -> runnel.v1.Payment
-	2,  // 14: runnel.v1.NodeService.GetStatus:input_type -> runnel.v1.GetStatusRequest
-	4,  // 15: runnel.v1.NodeService.Stop:input_type -> runnel.v1.StopRequest
-	6,  // 16: runnel.v1.NodeService.Connect:input_type -> runnel.v1.ConnectRequest
-	8,  // 17: runnel.v1.NodeService.Disconnect:input_type -> runnel.v1.DisconnectRequest
-	10, // 18: runnel.v1.NodeService.ListPeers:input_type -> runnel.v1.ListPeersRequest
-	13, // 19: runnel.v1.WalletService.NewAddress:input_type -> runnel.v1.NewAddressRequest
-	15, // 20: runnel.v1.WalletService.GetBalance:input_type -> runnel.v1.GetBalanceRequest
-	17, // 21: runnel.v1.WalletService.Send:input_type -> runnel.v1.SendRequest
-	18, // 22: runnel.v1.WalletService.Bump:input_type -> runnel.v1.BumpRequest
-	20, // 23: runnel.v1.WalletService.ListTransactions:input_type -> runnel.v1.ListTransactionsRequest
-	23, // 24: runnel.v1.ChannelService.Open:input_type -> runnel.v1.OpenChannelRequest
-	25, // 25: runnel.v1.ChannelService.List:input_type -> runnel.v1.ListChannelsRequest
-	27, // 26: runnel.v1.ChannelService.Get:input_type -> runnel.v1.GetChannelRequest
-	29, // 27: runnel.v1.ChannelService.Close:input_type -> runnel.v1.CloseChannelRequest
-	32, // 28: runnel.v1.PaymentService.Pay:input_type -> runnel.v1.PayRequest
-	34, // 29: runnel.v1.PaymentService.PayStream:input_type -> runnel.v1.PayStreamRequest
-	39, // 30: runnel.v1.PaymentService.List:input_type -> runnel.v1.ListPaymentsRequest
-	42, // 31: runnel.v1.EventService.Watch:input_type -> runnel.v1.WatchRequest
-	3,  // 32: runnel.v1.NodeService.GetStatus:output_type -> runnel.v1.GetStatusResponse
-	5,  // 33: runnel.v1.NodeService.Stop:output_type -> runnel.v1.StopResponse
-	7,  // 34: runnel.v1.NodeService.Connect:output_type -> runnel.v1.ConnectResponse
-	9,  // 35: runnel.v1.NodeService.Disconnect:output_type -> runnel.v1.DisconnectResponse
-	11, // 36: runnel.v1.NodeService.ListPeers:output_type -> runnel.v1.ListPeersResponse
-	14, // 37: runnel.v1.WalletService.NewAddress:output_type -> runnel.v1.NewAddressResponse
-	16, // 38: runnel.v1.WalletService.GetBalance:output_type -> runnel.v1.Balance
-	19, // 39: runnel.v1.WalletService.Send:output_type -> runnel.v1.SentResponse
-	19, // 40: runnel.v1.WalletService.Bump:output_type -> runnel.v1.SentResponse
-	21, // 41: runnel.v1.WalletService.ListTransactions:output_type -> runnel.v1.ListTransactionsResponse
-	24, // 42: runnel.v1.ChannelService.Open:output_type -> runnel.v1.OpenChannelResponse
-	26, // 43: runnel.v1.ChannelService.List:output_type -> runnel.v1.ListChannelsResponse
-	28, // 44: runnel.v1.ChannelService.Get:output_type -> runnel.v1.Channel
-	30, // 45: runnel.v1.ChannelService.Close:output_type -> runnel.v1.CloseChannelResponse
-	33, // 46: runnel.v1.PaymentService.Pay:output_type -> runnel.v1.PayResponse
-	36, // 47: runnel.v1.PaymentService.PayStream:output_type -> runnel.v1.PayStreamResponse
-	40, // 48: runnel.v1.PaymentService.List:output_type -> runnel.v1.ListPaymentsResponse
-	43, // 49: runnel.v1.EventService.Watch:output_type -> runnel.v1.Event
-	32, // [32:50] is the sub-list for method output_type
-	14, // [14:32] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	33, // 5: runnel.v1.SettleResponse.lanes:type_name -> runnel.v1.SettledLane
+	0,  // 6: runnel.v1.PayResponse.status:type_name -> runnel.v1.PaymentStatus.Value
+	41, // 7: runnel.v1.PayResponse.error:type_name -> runnel.v1.PayError
+	38, // 8: runnel.v1.PayStreamRequest.payments:type_name -> runnel.v1.StreamPayment
+	40, // 9: runnel.v1.PayStreamResponse.results:type_name -> runnel.v1.StreamResult
+	0,  // 10: runnel.v1.StreamResult.status:type_name -> runnel.v1.PaymentStatus.Value
+	41, // 11: runnel.v1.StreamResult.error:type_name -> runnel.v1.PayError
+	44, // 12: runnel.v1.ListPaymentsResponse.payments:type_name -> runnel.v1.Payment
+	0,  // 13: runnel.v1.Payment.status:type_name -> runnel.v1.PaymentStatus.Value
+	44, // 14: runnel.v1.Event.payment:type_name -> runnel.v1.Payment
+	2,  // 15: runnel.v1.NodeService.GetStatus:input_type -> runnel.v1.GetStatusRequest
+	4,  // 16: runnel.v1.NodeService.Stop:input_type -> runnel.v1.StopRequest
+	6,  // 17: runnel.v1.NodeService.Connect:input_type -> runnel.v1.ConnectRequest
+	8,  // 18: runnel.v1.NodeService.Disconnect:input_type -> runnel.v1.DisconnectRequest
+	10, // 19: runnel.v1.NodeService.ListPeers:input_type -> runnel.v1.ListPeersRequest
+	13, // 20: runnel.v1.WalletService.NewAddress:input_type -> runnel.v1.NewAddressRequest
+	15, // 21: runnel.v1.WalletService.GetBalance:input_type -> runnel.v1.GetBalanceRequest
+	17, // 22: runnel.v1.WalletService.Send:input_type -> runnel.v1.SendRequest
+	18, // 23: runnel.v1.WalletService.Bump:input_type -> runnel.v1.BumpRequest
+	20, // 24: runnel.v1.WalletService.ListTransactions:input_type -> runnel.v1.ListTransactionsRequest
+	23, // 25: runnel.v1.ChannelService.Open:input_type -> runnel.v1.OpenChannelRequest
+	25, // 26: runnel.v1.ChannelService.List:input_type -> runnel.v1.ListChannelsRequest
+	27, // 27: runnel.v1.ChannelService.Get:input_type -> runnel.v1.GetChannelRequest
+	29, // 28: runnel.v1.ChannelService.Close:input_type -> runnel.v1.CloseChannelRequest
+	31, // 29: runnel.v1.ChannelService.Settle:input_type -> runnel.v1.SettleRequest
+	35, // 30: runnel.v1.PaymentService.Pay:input_type -> runnel.v1.PayRequest
+	37, // 31: runnel.v1.PaymentService.PayStream:input_type -> runnel.v1.PayStreamRequest
+	42, // 32: runnel.v1.PaymentService.List:input_type -> runnel.v1.ListPaymentsRequest
+	45, // 33: runnel.v1.EventService.Watch:input_type -> runnel.v1.WatchRequest
+	3,  // 34: runnel.v1.NodeService.GetStatus:output_type -> runnel.v1.GetStatusResponse
+	5,  // 35: runnel.v1.NodeService.Stop:output_type -> runnel.v1.StopResponse
+	7,  // 36: runnel.v1.NodeService.Connect:output_type -> runnel.v1.ConnectResponse
+	9,  // 37: runnel.v1.NodeService.Disconnect:output_type -> runnel.v1.DisconnectResponse
+	11, // 38: runnel.v1.NodeService.ListPeers:output_type -> runnel.v1.ListPeersResponse
+	14, // 39: runnel.v1.WalletService.NewAddress:output_type -> runnel.v1.NewAddressResponse
+	16, // 40: runnel.v1.WalletService.GetBalance:output_type -> runnel.v1.Balance
+	19, // 41: runnel.v1.WalletService.Send:output_type -> runnel.v1.SentResponse
+	19, // 42: runnel.v1.WalletService.Bump:output_type -> runnel.v1.SentResponse
+	21, // 43: runnel.v1.WalletService.ListTransactions:output_type -> runnel.v1.ListTransactionsResponse
+	24, // 44: runnel.v1.ChannelService.Open:output_type -> runnel.v1.OpenChannelResponse
+	26, // 45: runnel.v1.ChannelService.List:output_type -> runnel.v1.ListChannelsResponse
+	28, // 46: runnel.v1.ChannelService.Get:output_type -> runnel.v1.Channel
+	30, // 47: runnel.v1.ChannelService.Close:output_type -> runnel.v1.CloseChannelResponse
+	32, // 48: runnel.v1.ChannelService.Settle:output_type -> runnel.v1.SettleResponse
+	36, // 49: runnel.v1.PaymentService.Pay:output_type -> runnel.v1.PayResponse
+	39, // 50: runnel.v1.PaymentService.PayStream:output_type -> runnel.v1.PayStreamResponse
+	43, // 51: runnel.v1.PaymentService.List:output_type -> runnel.v1.ListPaymentsResponse
+	46, // 52: runnel.v1.EventService.Watch:output_type -> runnel.v1.Event
+	34, // [34:53] is the sub-list for method output_type
+	15, // [15:34] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_api_v1_runnel_proto_init() }
@@ -3400,7 +3695,7 @@ func file_api_v1_runnel_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_v1_runnel_proto_rawDesc), len(file_api_v1_runnel_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   43,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

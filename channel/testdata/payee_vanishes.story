@@ -44,6 +44,7 @@ bob is gone
 mine 130
 status
 ----
+alice: ALERT the channel expired: the deposit returns now
 alice publishes a refund
 alice at block 254: settling
   pays:    total 30005000, spent 30000000, 1 frames wait, spendable 68995000, but the channel is settling

@@ -32,6 +32,8 @@ status
 ----
 alice vanishes
 disconnected
+bob: ALERT the channel expires at block 250, in 72 blocks: open its successor, and close it before block 214; after that it ends by itself, alone
+bob: ALERT the channel expires in 36 blocks: it can't be closed together any more; at block 226 payments stop and what was received is settled
 alice is gone
 bob at block 224: open
   pays:    total 0, spent 0, 0 frames wait, spendable 49000000
@@ -40,6 +42,7 @@ bob at block 224: open
 mine 10
 status
 ----
+bob: ALERT the channel expires in 24 blocks: no more payments; what was received is settled, what was deposited returns at expiry
 bob: the channel is settling
 bob publishes a settle
 alice is gone

@@ -36,6 +36,7 @@ type fakeNode struct {
 	asked    []string
 	open     channel.OpenRequest
 	close    channel.CloseRequest
+	settle   channel.SettleRequest
 	pay      []channel.PayRequest
 	filter   channel.PaymentFilter
 	since    uint64
@@ -157,6 +158,22 @@ func (f *fakeNode) Close(_ context.Context, req channel.CloseRequest) (channel.C
 		r = channel.CloseResult{Channel: chan1, Kind: "refund_wait", Local: 49_000, RefundHeight: 154_000}
 	}
 	return r, f.ask("close")
+}
+
+func (f *fakeNode) Settle(_ context.Context, req channel.SettleRequest) (channel.SettleResult, error) {
+	f.settle = req
+	r := channel.SettleResult{Value: 1_250_000, Fee: 445, FeeRate: 1250, Lanes: []channel.SettledLane{
+		{Channel: chan1, PeerID: bob, Status: channel.SettleNow, Value: 1_200_000, Fee: 223, Deposit: 200_000, RefundHeight: 154_000},
+		{Channel: chan2, PeerID: bob, Status: channel.SettleNow, Value: 50_000, Fee: 222},
+		{Channel: channel.ID{9}, PeerID: alice, Status: channel.SettleUneconomic, Reason: "the fee is too much of it", Value: 400, Fee: 189},
+	}}
+	if req.DryRun {
+		return r, f.ask("plan")
+	}
+	for i := range r.Lanes[:2] {
+		r.Lanes[i].TxID = txid
+	}
+	return r, f.ask("settle")
 }
 
 func (f *fakeNode) Pay(ctx context.Context, req channel.PayRequest) (channel.PayResult, error) {

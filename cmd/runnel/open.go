@@ -77,7 +77,7 @@ func (c *call) open(f openFlags) error {
 			return c.show(viewPlan(plan), func(u *ui) { c.printPlan(u, status, plan) })
 		}
 		c.printPlan(c.notes(), status, plan)
-		if err := c.confirm("Open it?"); err != nil {
+		if err := c.confirm("Open it?", "not opened"); err != nil {
 			return err
 		}
 	}
@@ -149,8 +149,8 @@ func (c *call) printOpened(u *ui, s channel.NodeStatus, r channel.OpenResult, f 
 	}
 }
 
-// confirm asks on the terminal; everything but y is no.
-func (c *call) confirm(question string) error {
+// confirm asks on the terminal; everything but y is no, and then says what was not done.
+func (c *call) confirm(question, declined string) error {
 	fmt.Fprintf(c.err, "%s [y/N] ", question)
 	answer := make(chan string, 1)
 	go func() {
@@ -166,7 +166,7 @@ func (c *call) confirm(question string) error {
 		case "y", "yes":
 			return nil
 		}
-		return channel.Faultf(codeDeclined, "not opened")
+		return channel.Faultf(codeDeclined, "%s", declined)
 	}
 }
 

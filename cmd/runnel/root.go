@@ -88,7 +88,7 @@ func newRoot(a *app) *cobra.Command {
 		}
 	}
 	add(groupMoney, payCommand(a), streamCommand(a), paymentsCommand(a), watchCommand(a))
-	add(groupChannels, openCommand(a), channelsCommand(a), channelCommand(a), closeCommand(a),
+	add(groupChannels, openCommand(a), channelsCommand(a), channelCommand(a), closeCommand(a), settleCommand(a),
 		connectCommand(a), disconnectCommand(a), peersCommand(a))
 	add(groupWallet, addressCommand(a), balanceCommand(a), sendCommand(a), txsCommand(a), bumpCommand(a))
 	add(groupNode, statusCommand(a), stopCommand(a), versionCommand(a), devCommand(a))

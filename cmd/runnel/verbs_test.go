@@ -36,6 +36,14 @@ func TestRequests(t *testing.T) {
 	if s.node.close != (channel.CloseRequest{Channel: "3fa9", FeeRate: 3000, To: "tb1q"}) {
 		t.Errorf("close: %+v", s.node.close)
 	}
+	must("settle --all --below-fee 5 --fee-rate 2 -y")
+	if got := s.node.settle; !got.All || len(got.Channels) > 0 || got.BelowFee != 5000 || got.FeeRate != 2000 || got.DryRun {
+		t.Errorf("settle: %+v", got)
+	}
+	must("settle 3fa9 71c0 --dry-run")
+	if got := s.node.settle; got.All || strings.Join(got.Channels, " ") != "3fa9 71c0" || !got.DryRun {
+		t.Errorf("settle: %+v", got)
+	}
 	must("pay bob 25sat --ref coffee --id " + payID)
 	if p := s.node.pay[0]; p.Target != "bob" || p.Amount != 25_000 || p.Ref != "coffee" || p.ID.String() != payID || !p.HasID {
 		t.Errorf("pay: %+v", p)
@@ -112,6 +120,23 @@ func TestOpenAsks(t *testing.T) {
 			t.Errorf("answer %q: exit %d, asked %v", answer, o.code, s.node.asked)
 		}
 		for _, part := range []string{"1,000,000 sat", "308 sat", "310 sat", "If the peer vanishes your deposit returns about 30 Mar 2026 (block 154,176)"} {
+			if !strings.Contains(o.err, part) {
+				t.Errorf("the question does not show %q:\n%s", part, o.err)
+			}
+		}
+	}
+}
+
+func TestSettleAsks(t *testing.T) {
+	s := newSession(t)
+	s.terminal = true
+	for answer, code := range map[string]int{"y\n": 0, "n\n": 4, "": 4} {
+		s.node, s.in = newFake(), answer
+		o := s.line("settle --all")
+		if o.code != code || s.node.was("settle") != (code == 0) {
+			t.Errorf("answer %q: exit %d, asked %v", answer, o.code, s.node.asked)
+		}
+		for _, part := range []string{"1,250,000 sat", "fee of 445 sat at 1.25 sat/vB", "uneconomic", "200,000 sat, return about"} {
 			if !strings.Contains(o.err, part) {
 				t.Errorf("the question does not show %q:\n%s", part, o.err)
 			}
@@ -323,6 +348,7 @@ func TestCompletion(t *testing.T) {
 		"stream ":          bob,
 		"open 16Uiu2HAmB":  bob + "\tconnected, 2 channels",
 		"close ":           chan1.String() + "\topen",
+		"settle 3fa9 ":     chan2.String() + "\tagreed",
 		"channel 3fa9c1d3": chan2.String() + "\tagreed",
 		"connect ":         bob,
 		"disconnect ":      bob,

@@ -87,6 +87,8 @@ const (
 	ChannelServiceGetProcedure = "/runnel.v1.ChannelService/Get"
 	// ChannelServiceCloseProcedure is the fully-qualified name of the ChannelService's Close RPC.
 	ChannelServiceCloseProcedure = "/runnel.v1.ChannelService/Close"
+	// ChannelServiceSettleProcedure is the fully-qualified name of the ChannelService's Settle RPC.
+	ChannelServiceSettleProcedure = "/runnel.v1.ChannelService/Settle"
 	// PaymentServicePayProcedure is the fully-qualified name of the PaymentService's Pay RPC.
 	PaymentServicePayProcedure = "/runnel.v1.PaymentService/Pay"
 	// PaymentServicePayStreamProcedure is the fully-qualified name of the PaymentService's PayStream
@@ -477,6 +479,8 @@ type ChannelServiceClient interface {
 	Get(context.Context, *connect.Request[v1.GetChannelRequest]) (*connect.Response[v1.Channel], error)
 	// Close ends a channel, together with the peer or, with force, alone.
 	Close(context.Context, *connect.Request[v1.CloseChannelRequest]) (*connect.Response[v1.CloseChannelResponse], error)
+	// Settle takes alone what lanes earned, many of them in one transaction. Their channels end by it.
+	Settle(context.Context, *connect.Request[v1.SettleRequest]) (*connect.Response[v1.SettleResponse], error)
 }
 
 // NewChannelServiceClient constructs a client for the runnel.v1.ChannelService service. By default,
@@ -514,15 +518,22 @@ func NewChannelServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(channelServiceMethods.ByName("Close")),
 			connect.WithClientOptions(opts...),
 		),
+		settle: connect.NewClient[v1.SettleRequest, v1.SettleResponse](
+			httpClient,
+			baseURL+ChannelServiceSettleProcedure,
+			connect.WithSchema(channelServiceMethods.ByName("Settle")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // channelServiceClient implements ChannelServiceClient.
 type channelServiceClient struct {
-	open  *connect.Client[v1.OpenChannelRequest, v1.OpenChannelResponse]
-	list  *connect.Client[v1.ListChannelsRequest, v1.ListChannelsResponse]
-	get   *connect.Client[v1.GetChannelRequest, v1.Channel]
-	close *connect.Client[v1.CloseChannelRequest, v1.CloseChannelResponse]
+	open   *connect.Client[v1.OpenChannelRequest, v1.OpenChannelResponse]
+	list   *connect.Client[v1.ListChannelsRequest, v1.ListChannelsResponse]
+	get    *connect.Client[v1.GetChannelRequest, v1.Channel]
+	close  *connect.Client[v1.CloseChannelRequest, v1.CloseChannelResponse]
+	settle *connect.Client[v1.SettleRequest, v1.SettleResponse]
 }
 
 // Open calls runnel.v1.ChannelService.Open.
@@ -545,6 +556,11 @@ func (c *channelServiceClient) Close(ctx context.Context, req *connect.Request[v
 	return c.close.CallUnary(ctx, req)
 }
 
+// Settle calls runnel.v1.ChannelService.Settle.
+func (c *channelServiceClient) Settle(ctx context.Context, req *connect.Request[v1.SettleRequest]) (*connect.Response[v1.SettleResponse], error) {
+	return c.settle.CallUnary(ctx, req)
+}
+
 // ChannelServiceHandler is an implementation of the runnel.v1.ChannelService service.
 type ChannelServiceHandler interface {
 	// Open agrees a channel with a peer and funds it. It answers when the funding transaction was published,
@@ -556,6 +572,8 @@ type ChannelServiceHandler interface {
 	Get(context.Context, *connect.Request[v1.GetChannelRequest]) (*connect.Response[v1.Channel], error)
 	// Close ends a channel, together with the peer or, with force, alone.
 	Close(context.Context, *connect.Request[v1.CloseChannelRequest]) (*connect.Response[v1.CloseChannelResponse], error)
+	// Settle takes alone what lanes earned, many of them in one transaction. Their channels end by it.
+	Settle(context.Context, *connect.Request[v1.SettleRequest]) (*connect.Response[v1.SettleResponse], error)
 }
 
 // NewChannelServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -589,6 +607,12 @@ func NewChannelServiceHandler(svc ChannelServiceHandler, opts ...connect.Handler
 		connect.WithSchema(channelServiceMethods.ByName("Close")),
 		connect.WithHandlerOptions(opts...),
 	)
+	channelServiceSettleHandler := connect.NewUnaryHandler(
+		ChannelServiceSettleProcedure,
+		svc.Settle,
+		connect.WithSchema(channelServiceMethods.ByName("Settle")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/runnel.v1.ChannelService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ChannelServiceOpenProcedure:
@@ -599,6 +623,8 @@ func NewChannelServiceHandler(svc ChannelServiceHandler, opts ...connect.Handler
 			channelServiceGetHandler.ServeHTTP(w, r)
 		case ChannelServiceCloseProcedure:
 			channelServiceCloseHandler.ServeHTTP(w, r)
+		case ChannelServiceSettleProcedure:
+			channelServiceSettleHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -622,6 +648,10 @@ func (UnimplementedChannelServiceHandler) Get(context.Context, *connect.Request[
 
 func (UnimplementedChannelServiceHandler) Close(context.Context, *connect.Request[v1.CloseChannelRequest]) (*connect.Response[v1.CloseChannelResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("runnel.v1.ChannelService.Close is not implemented"))
+}
+
+func (UnimplementedChannelServiceHandler) Settle(context.Context, *connect.Request[v1.SettleRequest]) (*connect.Response[v1.SettleResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("runnel.v1.ChannelService.Settle is not implemented"))
 }
 
 // PaymentServiceClient is a client for the runnel.v1.PaymentService service.
