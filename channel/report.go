@@ -139,8 +139,8 @@ type OpenResult struct {
 	OpenFee        Sat
 	CloseFee       Sat    // estimate
 	Expiry         uint32 // block height at which the deposit returns if the peer vanishes
-	ExpiresAt      int64  // about, unix seconds
-	Confirmations  uint32 // that the peer asks for
+	ExpiresAt      int64  // about, unix seconds; 0 where blocks come when somebody mines them
+	Confirmations  uint32 // that the peer asks for; 0 while it was not asked
 }
 
 // ChannelInfo is one channel as its owner sees it.
@@ -160,7 +160,7 @@ type ChannelInfo struct {
 	Net           int64 // msat: received minus sent
 	Recoverable   Sat   // that returns to the own wallet if the channel ended now
 	Expiry        uint32
-	ExpiresAt     int64 // about, unix seconds
+	ExpiresAt     int64 // about, unix seconds; 0 where blocks come when somebody mines them
 	Confirmations uint32
 	Required      uint32
 	FundingTxID   string

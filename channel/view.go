@@ -37,8 +37,12 @@ func (s *State) Info() ChannelInfo {
 	return i
 }
 
-// reason says why the channel can't pay, or if it was never meant to, why it can't receive.
+// reason says why the channel can't pay, or if it was never meant to, why it can't receive; of one that ends,
+// what it waits for.
 func (s *State) reason() string {
+	if s.Phase == PhaseClosing || s.Phase == PhaseSettling {
+		return s.awaited()
+	}
 	err := s.CanPay()
 	if !s.Terms.Out.Exists() {
 		err = s.CanReceive()
@@ -47,6 +51,27 @@ func (s *State) reason() string {
 		return ""
 	}
 	return err.Error()
+}
+
+// awaited is what a channel waits for that is ending.
+func (s *State) awaited() string {
+	switch {
+	case s.GivenUp():
+		return "it was ended before its deposit came: what arrives at its address returns after block " + itoa(uint64(s.Terms.Out.Expiry))
+	case s.Closing.Tx != nil && s.OutFunding.Spend == nil && s.InFunding.Spend == nil && s.Phase == PhaseClosing:
+		return "the closing transaction waits for a block"
+	case s.Phase == PhaseClosing && s.CanCloseTogether():
+		return "the two agree on a closing transaction"
+	case s.Phase == PhaseSettling && s.CanSettle():
+		return "the settlement waits for a block"
+	case s.CanRefund():
+		return "the refund waits for a block"
+	case s.Phase == PhaseSettling && len(s.OutFunding.returns()) > 0:
+		return "the deposit returns after block " + itoa(uint64(s.Terms.Out.Expiry))
+	case s.OutFunding.Spend != nil || s.InFunding.Spend != nil:
+		return "its last transaction waits to be " + itoa(DeepConfirmations) + " blocks deep"
+	}
+	return "the channel is " + s.Phase.String()
 }
 
 // recoverable is what returns to the own wallet, before fees, if the channel ended now.

@@ -20,7 +20,7 @@ func TestInfo(t *testing.T) {
 		channel.PhaseOpen:       {"", 96_999_500, 46_000_000, 100_000 - 2_000 + 3_000},
 		channel.PhaseRecovering: {"the channel is recovering", 0, 0, 101_000},
 		channel.PhaseClosing:    {"the channel is closing", 0, 0, 101_000},
-		channel.PhaseSettling:   {"the channel is settling", 0, 0, 101_000},
+		channel.PhaseSettling:   {"the settlement waits for a block", 0, 0, 101_000},
 		channel.PhaseClosed:     {"the channel is closed", 0, 0, 0},
 		channel.PhaseAbandoned:  {"the channel is abandoned", 0, 0, 0},
 	} {
@@ -108,4 +108,30 @@ func TestFaults(t *testing.T) {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}
+}
+
+// An owner whose channel ends hears what it waits for.
+func TestReasonsOfTheEnd(t *testing.T) {
+	s := open(t)
+	reason := func(want string) {
+		t.Helper()
+		if got := s.Info().Reason; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	step(t, &s, channel.CloseAlone{})
+	reason("the settlement waits for a block")
+	step(t, &s, channel.SpendSeen{Spend: channel.Spend{TxID: [32]byte{2}, Height: s.Tip, Kind: channel.SpentSettled, Total: 3_000_000, RefundValue: 47_000}})
+	reason("the deposit returns after block 250")
+	step(t, &s, channel.Height{Tip: channeltest.Expiry})
+	reason("the refund waits for a block")
+	step(t, &s, channel.SpendSeen{Out: true, Spend: channel.Spend{TxID: [32]byte{3}, Height: s.Tip, Kind: channel.SpentRefunded}})
+	reason("its last transaction waits to be 6 blocks deep")
+
+	s = lived(t, channel.PhaseClosing)
+	reason("the channel is closing")
+	step(t, &s, channel.Received{Msg: &channel.Stop{Channel: s.Terms.ID, In: channel.LaneReport{NextSeq: 3, Total: 2_000_500, Spent: 2_000_500}, Payout: []byte("wallet bob")}})
+	reason("the two agree on a closing transaction")
+	step(t, &s, channel.CloseBuilt{Tx: channel.OwnTx{TxID: [32]byte{4}}})
+	reason("the closing transaction waits for a block")
 }

@@ -78,7 +78,7 @@ func (d *driver) tell(box *outbox, e any) {
 		}
 	case distrust:
 		d.n.log.Warn("connection ended: the peer broke the protocol", "channel", d.id, "peer", d.peer, "what", e.text)
-		box.afterSend = append(box.afterSend, func() { d.n.drop(d.peer, e.text) })
+		box.afterSend = append(box.afterSend, func() { d.n.punish(d.peer, e.text) })
 	case stale:
 		d.n.log.Debug("event not taken", "channel", d.id, "err", e.err)
 	default:

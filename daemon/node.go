@@ -94,6 +94,7 @@ type Node struct {
 	pending   map[channel.PeerID]int              // Opens of peers being answered
 	held      map[channel.PeerID][]held           // payments that wait for a connection
 	openings  openings
+	offences  offences
 	greetings uint64 // sessions so far
 	adopted   uint64 // drivers so far
 	dialing   map[channel.PeerID]bool
@@ -132,7 +133,7 @@ func New(cfg Config, deps Deps) (*Node, error) {
 		drivers: map[channel.ID]*driver{}, lanes: map[laneKey]laneRef{}, byPeer: map[channel.PeerID][]*driver{},
 		sessions: map[channel.PeerID]*session{}, opening: map[channel.ID]chan channel.Message{},
 		pending: map[channel.PeerID]int{}, dialing: map[channel.PeerID]bool{}, hellos: map[channel.PeerID][]chan error{},
-		keys: make(turn, 1), opens: make(turn, 1), watch: newWatchlist(), openings: newOpenings(), held: map[channel.PeerID][]held{}, stop: make(chan struct{}),
+		keys: make(turn, 1), opens: make(turn, 1), watch: newWatchlist(), openings: newOpenings(), offences: offences{}, held: map[channel.PeerID][]held{}, stop: make(chan struct{}),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.chain.ready, n.chain.reached = make(chan struct{}), deps.Now()

@@ -32,13 +32,14 @@ func (n *Node) Open(ctx context.Context, req channel.OpenRequest) (channel.OpenR
 	if n.closed.Load() {
 		return channel.OpenResult{}, channel.Faultf(channel.CodeStopping, "the daemon is stopping")
 	}
-	quote, err := n.quote(ctx, req, tip)
-	if err != nil || req.DryRun {
-		return quote, err
-	}
 	target, err := n.resolveTarget(req.Peer)
 	if err != nil {
 		return channel.OpenResult{}, err
+	}
+	quote, err := n.quote(ctx, req, tip)
+	if err != nil || req.DryRun {
+		quote.PeerID, _ = n.deps.Transport.Parse(target)
+		return quote, err
 	}
 	s, err := n.connect(ctx, target)
 	if err != nil {
@@ -84,7 +85,7 @@ func (n *Node) quote(ctx context.Context, req channel.OpenRequest, tip uint32) (
 		lanes = 2
 	}
 	q := channel.OpenResult{Deposit: req.Deposit, PeerDeposit: req.PeerDeposit, Expiry: tip + life,
-		ExpiresAt: n.deps.Now().Add(time.Duration(life) * blockTime).Unix(),
+		ExpiresAt: n.about(int64(life)),
 		OpenFee:   rate.Fee(fundVSize), CloseFee: rate.Fee(n.deps.Scheme.CloseVSize(lanes))}
 	if req.External {
 		q.OpenFee = 0
@@ -176,8 +177,9 @@ func (n *Node) propose(ctx context.Context, s *session, req channel.OpenRequest,
 	if err != nil {
 		return nil, err
 	}
-	if accept.PeerDeposit != 0 && accept.PeerDeposit != open.PeerDeposit {
-		return nil, channel.Faultf(channel.CodePeerRefused, "the peer wants to add %d sat where %d sat were asked for", accept.PeerDeposit, open.PeerDeposit)
+	if accept.PeerDeposit != open.PeerDeposit {
+		return nil, channel.Faultf(channel.CodePeerRefused, "the peer would add %d sat where %d sat were asked for", accept.PeerDeposit, open.PeerDeposit).
+			WithHint("ask for another deposit of the peer's, or for none; nothing was funded")
 	}
 	terms := n.terms(s.peer, open, accept, true)
 	terms.OutKey, terms.InKey, terms.External = out, in, req.External

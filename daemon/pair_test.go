@@ -30,6 +30,8 @@ type world struct {
 	members map[channel.PeerID]*member
 	losing  func(from channel.PeerID, m wire.Message) bool
 	gifts   map[channel.Outpoint]bool // that came to lanes from outside
+
+	wrap func(wire.Transport) wire.Transport // of every node that is started from now on
 }
 
 // member is a node that can be ended and started again on the same store.
@@ -93,7 +95,11 @@ func (m *member) boot() {
 		out = os.Stderr
 	}
 	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", m.name)
-	m.Node, err = daemon.New(cfg, daemon.Deps{Store: m.disk, Committer: m.committer, Transport: m.w.net.Host(m.w.id(m.name)), Scheme: scheme,
+	var host wire.Transport = m.w.net.Host(m.w.id(m.name))
+	if m.w.wrap != nil {
+		host = m.w.wrap(host)
+	}
+	m.Node, err = daemon.New(cfg, daemon.Deps{Store: m.disk, Committer: m.committer, Transport: host, Scheme: scheme,
 		Signer: signer, Wallet: m.wallet, Chain: m.chain, Log: log})
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())

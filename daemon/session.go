@@ -181,14 +181,16 @@ func (n *Node) listen(s *session) error {
 			return err
 		}
 		m, err := wire.Decode(b)
+		if err == nil {
+			err = n.route(s, m)
+		}
+		if said := (*wire.Error)(nil); errors.As(err, &said) {
+			return err // its last word is no offence
+		}
 		if err != nil {
 			n.metrics.misbehaved()
 			n.sayError(s.conn, err)
-			return err
-		}
-		if err := n.route(s, m); err != nil {
-			n.metrics.misbehaved()
-			n.sayError(s.conn, err)
+			n.punish(s.peer, err.Error())
 			return err
 		}
 	}
@@ -482,11 +484,11 @@ func (n *Node) keepConnected() {
 // neither goroutines nor sockets.
 const maxDials = 64
 
-// missing lists peers that we share a live channel with and are not connected to.
+// missing lists peers that we share a channel with and are not connected to.
 func (n *Node) missing() (peers []channel.PeerID) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for peer := range n.watch.live {
+	for peer := range n.watch.bound {
 		if n.sessions[peer] == nil && !n.dialing[peer] {
 			peers = append(peers, peer)
 		}

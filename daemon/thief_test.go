@@ -1,9 +1,13 @@
 package daemon_test
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/runnel/runnel/channel"
 	"github.com/runnel/runnel/daemon"
@@ -176,5 +180,88 @@ func (r *rogue) answer(o *channel.Open, deny bool) {
 			}
 			return
 		}
+	}
+}
+
+// gate is a transport that keeps peers away, and notes whom, and whom it keeps room for.
+type gate struct {
+	wire.Transport
+	mu      sync.Mutex // guards the fields below
+	refused map[channel.PeerID][]time.Duration
+	room    map[channel.PeerID]bool
+}
+
+func (g *gate) Refuse(peer channel.PeerID, d time.Duration) error {
+	g.mu.Lock()
+	g.refused[peer] = append(g.refused[peer], d)
+	g.mu.Unlock()
+	conn, err := g.Dial(context.Background(), string(peer)) // the connection that is there
+	if err == nil {
+		err = conn.Close()
+	}
+	return err
+}
+
+func (g *gate) Protect(peer channel.PeerID, on bool) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.room[peer] = on
+	return nil
+}
+
+func (g *gate) held(peer channel.PeerID) []time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.refused[peer])
+}
+
+func (g *gate) keeps(peer channel.PeerID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.room[peer]
+}
+
+// Who breaks the protocol is kept away for some time; one with whom there is money at stake only for a moment.
+// A wish for a channel makes no friend.
+func TestOffendersAreKeptAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	g := &gate{refused: map[channel.PeerID][]time.Duration{}, room: map[channel.PeerID]bool{}}
+	w.wrap = func(inner wire.Transport) wire.Transport { g.Transport = inner; return g }
+	bob := w.start("bob", nil)
+	w.chain.Mine(1)
+	w.synced(bob)
+	s := w.rogue("stranger")
+	for range 2 {
+		s.dial(bob)
+		must(t, s.conn.Send([]byte("garbage, not a message")))
+		s.dropped()
+	}
+	if got := g.held(w.id("stranger")); len(got) != 2 || got[1] != 2*got[0] || got[0] < 500*time.Millisecond {
+		t.Errorf("a stranger is kept away for %v", got)
+	}
+	s.dial(bob)
+	s.propose(bob, 500_000)
+	if g.keeps(w.id("stranger")) {
+		t.Error("room is kept for a peer that only asked for a channel")
+	}
+	m := w.rogue("mallory")
+	d := m.pays(bob, 1_000_000)
+	if !g.keeps(w.id("mallory")) {
+		t.Error("no room is kept for a peer with a channel")
+	}
+	f := d.frame(1_000)
+	f.Signature[7] ^= 1
+	must(t, m.send(f))
+	d.again(bob)
+	if got := g.held(w.id("mallory")); len(got) != 1 || got[0] > 500*time.Millisecond {
+		t.Errorf("a peer with a channel is kept away for %v", got)
+	}
+	d.pay(1_000)
+	must(t, m.send(&wire.Error{Code: wire.CodeShutdown, Text: "see you"})) // no offence
+	d.again(bob)
+	d.pay(1_000)
+	if got := g.held(w.id("mallory")); len(got) != 1 {
+		t.Errorf("a peer that says goodbye is kept away for %v", got)
 	}
 }

@@ -10,7 +10,8 @@ type watchlist struct {
 	scripts  map[string]watched
 	outputs  map[channel.Outpoint]watched
 	live     map[channel.PeerID]int // channels that are not final
-	channels map[*driver]bool
+	bound    map[channel.PeerID]int // of these, channels that are more than a peer's wish
+	channels map[*driver]bool       // not final; true for those that count in bound
 }
 
 type watched struct {
@@ -21,14 +22,20 @@ type watched struct {
 }
 
 func newWatchlist() watchlist {
-	return watchlist{scripts: map[string]watched{}, outputs: map[channel.Outpoint]watched{}, live: map[channel.PeerID]int{}, channels: map[*driver]bool{}}
+	return watchlist{scripts: map[string]watched{}, outputs: map[channel.Outpoint]watched{}, live: map[channel.PeerID]int{}, bound: map[channel.PeerID]int{}, channels: map[*driver]bool{}}
 }
 
 // add watches all that a channel's state names. Adding again after a change is right.
 func (w *watchlist) add(scheme ledger.Scheme, d *driver, st *channel.State) {
-	if !w.channels[d] {
+	counts, known := w.channels[d]
+	if !known {
+		w.channels[d] = false
+		w.live[d.peer]++
+	}
+	// Asking for a channel costs nothing: before there is money in it, a peer gets no room and is not dialled.
+	if !counts && (st.Terms.Opener || st.Phase != channel.PhaseAgreed || len(st.InFunding.Seen) > 0) {
 		w.channels[d] = true
-		if w.live[d.peer]++; w.live[d.peer] == 1 {
+		if w.bound[d.peer]++; w.bound[d.peer] == 1 {
 			d.n.protect(d.peer, true)
 		}
 	}
@@ -56,13 +63,19 @@ func (w *watchlist) add(scheme ledger.Scheme, d *driver, st *channel.State) {
 
 // remove forgets a channel that is final.
 func (w *watchlist) remove(d *driver) {
-	if !w.channels[d] {
+	counts, known := w.channels[d]
+	if !known {
 		return
 	}
 	delete(w.channels, d)
 	if w.live[d.peer]--; w.live[d.peer] == 0 {
 		delete(w.live, d.peer)
-		d.n.protect(d.peer, false)
+	}
+	if counts {
+		if w.bound[d.peer]--; w.bound[d.peer] == 0 {
+			delete(w.bound, d.peer)
+			d.n.protect(d.peer, false)
+		}
 	}
 	for k, v := range w.scripts {
 		if v.d == d {

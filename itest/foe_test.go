@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/runnel/runnel/channel"
 	"github.com/runnel/runnel/ledger"
@@ -61,7 +62,7 @@ func (f *foe) try(err error) {
 func (f *foe) connect() {
 	f.w.t.Helper()
 	var err error
-	for range 10 {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) { // offenders are kept away
 		if err = f.tryConnect(); err == nil {
 			return
 		}

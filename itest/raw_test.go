@@ -17,6 +17,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 
 	"github.com/runnel/runnel/channel"
 	"github.com/runnel/runnel/p2p"
@@ -57,6 +58,9 @@ func makeRaw(addr string) (*raw, error) {
 
 // stream opens one and says what a Runnel peer says first: its instance, then other frames.
 func (r *raw) stream(ctx context.Context, frames ...[]byte) (network.Stream, error) {
+	if s, ok := r.host.Network().(*swarm.Swarm); ok {
+		s.Backoff().Clear(r.to.ID) // who was kept away for a moment may try again at once
+	}
 	if err := r.host.Connect(ctx, r.to); err != nil {
 		return nil, err
 	}

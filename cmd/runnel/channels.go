@@ -51,7 +51,7 @@ func printChannels(u *ui, channels []channel.ChannelInfo, all bool) {
 			hidden++
 			continue
 		}
-		t.add(printable(c.Reason), short[c.Channel], shortPeer(c.PeerID), c.Phase.String(),
+		t.add(reason(c), short[c.Channel], shortPeer(c.PeerID), c.Phase.String(),
 			amount.Msat(c.Spendable), amount.Msat(c.Receivable), expires(u, c))
 	}
 	switch {
@@ -70,9 +70,17 @@ func expires(u *ui, c channel.ChannelInfo) string {
 	case c.Phase.Final():
 		return "-"
 	case c.ExpiresAt == 0:
-		return count(c.Expiry)
+		return "block " + count(c.Expiry)
 	}
 	return strings.TrimPrefix(u.until(time.Unix(c.ExpiresAt, 0)), "in ")
+}
+
+// reason is why a channel can't pay or what it waits for, unless its phase says that already.
+func reason(c channel.ChannelInfo) string {
+	if c.Reason == "the channel is "+c.Phase.String() {
+		return ""
+	}
+	return printable(c.Reason)
 }
 
 func channelCommand(a *app) *cobra.Command {
@@ -94,8 +102,8 @@ func channelCommand(a *app) *cobra.Command {
 
 func printChannel(u *ui, c channel.ChannelInfo) {
 	state := u.word(c.Phase.String())
-	if c.Reason != "" {
-		state += ", " + u.yellow(printable(c.Reason))
+	if why := reason(c); why != "" {
+		state += ", " + u.yellow(why)
 	}
 	link := "away"
 	if c.Connected {

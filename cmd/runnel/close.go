@@ -74,15 +74,15 @@ func (c *call) printClose(u *ui, s channel.NodeStatus, r channel.CloseResult) {
 	if r.RefundHeight > 0 {
 		refund = "your deposit returns " + c.when(s, r.RefundHeight)
 	}
-	u.fields(
-		[2]string{"channel", r.Channel.String()},
-		[2]string{"how", what},
-		[2]string{"you get", amount.Sat(r.Local)},
-		[2]string{"peer gets", amount.Sat(r.Remote)},
-		[2]string{"fee", amount.Sat(r.Fee)},
-		[2]string{"transaction", r.TxID},
-		[2]string{"refund", refund},
-	)
+	if r.TxID == "" && r.RefundHeight == 0 {
+		u.line("channel %s is given up: no money was in it", cut(r.Channel.String(), 8))
+		return
+	}
+	rows := [][2]string{{"channel", r.Channel.String()}, {"how", what}, {"you get", amount.Sat(r.Local)}}
+	if r.TxID != "" { // until there is a transaction nobody knows the rest
+		rows = append(rows, [2]string{"peer gets", amount.Sat(r.Remote)}, [2]string{"fee", amount.Sat(r.Fee)}, [2]string{"transaction", r.TxID})
+	}
+	u.fields(append(rows, [2]string{"refund", refund})...)
 }
 
 func (c *call) waitClosed(id string) error {

@@ -51,12 +51,16 @@ func printStatus(u *ui, s channel.NodeStatus) {
 		[2]string{"fees", fees},
 		[2]string{"channels", count(s.Channels)},
 		[2]string{"wallet", walletLine(s.Wallet)},
-		[2]string{"spendable", amount.Msat(s.Wallet.ChannelLocal)},
-		[2]string{"receivable", amount.Msat(s.Wallet.ChannelRemote)},
+		[2]string{"in channels", channelsLine(s.Wallet)},
 	)
 	if s.Addr != "" {
 		u.line("\n%s\n  %s", u.dim("give this address to others"), s.Addr)
 	}
+}
+
+// channelsLine is whose the money in channels is. What of it can be paid now, `runnel channels` tells.
+func channelsLine(b channel.Balance) string {
+	return amount.Msat(b.ChannelLocal) + ", peers have " + amount.Msat(b.ChannelRemote)
 }
 
 func walletLine(b channel.Balance) string {

@@ -128,7 +128,11 @@ func (c *call) printPlan(u *ui, s channel.NodeStatus, r channel.OpenResult) {
 	for _, row := range rows {
 		u.line("  %s  %s", pad(row[0], 18, false), pad(row[1], width, true))
 	}
-	u.line("  usable after %s", plural(int(r.Confirmations), "confirmation", "confirmations"))
+	if r.Confirmations > 0 {
+		u.line("  usable after %s", plural(int(r.Confirmations), "confirmation", "confirmations"))
+	} else {
+		u.line("  usable after as many confirmations as the peer asks for")
+	}
 	u.line("If the peer vanishes your deposit returns %s.", c.when(s, r.Expiry))
 }
 

@@ -32,9 +32,10 @@ func balanceCommand(a *app) *cobra.Command {
 		Short: "Money on the chain and in channels",
 		Long: `Money on the chain and in channels.
 
-Spendable and receivable are apart: each side of a channel pays from its own
-deposit, so what was received can't be spent in the same channel. A close pays
-the difference.`,
+In channels it is what a close would pay to each side, before fees. Not all of
+it can be paid: each side pays from its own deposit, 1,000 sat of which stay,
+and what was received can't be spent in the same channel. ` + "`runnel channels`" + `
+shows what is spendable.`,
 		Example:           "  runnel balance",
 		Args:              takes(0, 0),
 		ValidArgsFunction: noCompletion,
@@ -54,8 +55,8 @@ func printBalance(u *ui, b channel.Balance) {
 		{"  pending", amount.Sat(b.Pending)},
 		{"  locked", amount.Sat(b.Locked)},
 		{"in channels", ""},
-		{"  spendable", amount.Msat(b.ChannelLocal)},
-		{"  receivable", amount.Msat(b.ChannelRemote)},
+		{"  yours", amount.Msat(b.ChannelLocal)},
+		{"  peers'", amount.Msat(b.ChannelRemote)},
 	}
 	width := 0
 	for _, r := range rows {

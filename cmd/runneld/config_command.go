@@ -20,16 +20,19 @@ Every setting is a flag, an environment variable and a key in the TOML file that
 --config names; the first of these that has it wins. --btcd.rpc-user is
 RUNNEL_BTCD_RPC_USER, and in the file
 
-  network = "signet"
+  network = "regtest"
   [btcd]
   rpc-user = "runnel"
   rpc-pass-file = "~/.runnel/btcd.pass"
 
 Passwords are only ever read from files that others can't read. SIGHUP reads
 the file again and applies log-level and limits; the rest needs a restart.
-Amounts carry a unit: 100_000sat, 0.001btc.`
+Amounts carry a unit: 100_000sat, 0.001btc.
 
-const daemonExample = `  runneld --network signet --btcd.rpc-user runnel --btcd.rpc-pass-file pass
+For now it runs on simnet and regtest only: on the other networks the seed must
+be sealed with a passphrase, which comes with a later version.`
+
+const daemonExample = `  runneld --network regtest --btcd.rpc-user runnel --btcd.rpc-pass-file pass
   runneld --config /etc/runnel/runneld.toml
   runneld check-config --config /etc/runnel/runneld.toml`
 

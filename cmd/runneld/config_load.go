@@ -260,7 +260,7 @@ func readFile(path string) (*koanf.Koanf, Problems) {
 	case errors.Is(err, fs.ErrNotExist):
 		return k, Problems{{Key: "config", Text: path + " does not exist", Hint: "write it, or leave --config away"}}
 	case err != nil:
-		return k, Problems{{Key: "config", Source: path, Text: err.Error(), Hint: "it has to be TOML, such as network = \"signet\""}}
+		return k, Problems{{Key: "config", Source: path, Text: err.Error(), Hint: "it has to be TOML, such as network = \"simnet\""}}
 	}
 	var known []string
 	for _, s := range settings() {
