@@ -4,12 +4,14 @@ GO       ?= go
 PREFIX   ?= /usr/local
 FUZZTIME ?= 20s
 TESTS    ?= ./...
+CUTS     ?= 30
+SOAK     ?= KilledInFlight|Replays|IOErrors
 
 RUNS     ?= 20
 SEED     ?= 1
 GAMES    ?= 10000
 
-.PHONY: help build demo test sim lint bench fuzz feegames mutate install clean
+.PHONY: help build demo test sim lint bench fuzz feegames mutate soak powerloss install clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +50,12 @@ fuzz: ## every fuzz target for FUZZTIME (20s)
 
 mutate: ## take every check that guards money away, one at a time: each must be missed by a test
 	@$(GO) run ./itest/mutate
+
+soak: ## what takes hours: 200 SIGKILLs, 1,000 hostile peers, every bit flip, every failing call
+	RUNNEL_SOAK=1 $(GO) test -count=1 -timeout 12h -v -run '$(SOAK)' ./itest/... ./daemon | grep -v '^=== '
+
+powerloss: ## database, journal and daemons on a disk that forgets, at a power cut, what was not synced (needs FUSE)
+	RUNNEL_POWERLOSS=$(CUTS) $(GO) test -count=1 -timeout 2h -v -run PowerLoss ./itest/... | grep -v '^=== '
 
 install: build ## runnel, runneld and btcd into PREFIX/bin (/usr/local/bin)
 	install -d $(DESTDIR)$(PREFIX)/bin

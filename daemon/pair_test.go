@@ -47,7 +47,8 @@ type member struct {
 	cancel    context.CancelFunc
 	done      chan error
 	change    func(*daemon.Config)
-	given     channel.Sat // by fund
+	wrap      func(*daemon.Deps) // puts something between a node and what it works with
+	given     channel.Sat        // by fund
 	cfg       daemon.Config
 	scheme    *bitcoin.Scheme
 }
@@ -95,12 +96,15 @@ func (m *member) boot() {
 		out = os.Stderr
 	}
 	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", m.name)
-	var host wire.Transport = m.w.net.Host(m.w.id(m.name))
+	deps := daemon.Deps{Store: m.disk, Committer: m.committer, Transport: m.w.net.Host(m.w.id(m.name)), Scheme: scheme,
+		Signer: signer, Wallet: m.wallet, Chain: m.chain, Log: log}
 	if m.w.wrap != nil {
-		host = m.w.wrap(host)
+		deps.Transport = m.w.wrap(deps.Transport)
 	}
-	m.Node, err = daemon.New(cfg, daemon.Deps{Store: m.disk, Committer: m.committer, Transport: host, Scheme: scheme,
-		Signer: signer, Wallet: m.wallet, Chain: m.chain, Log: log})
+	if m.wrap != nil {
+		m.wrap(&deps)
+	}
+	m.Node, err = daemon.New(cfg, deps)
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel, m.done = cancel, make(chan error, 1)

@@ -331,7 +331,7 @@ func newShell(t *testing.T) *shell {
 	if err := os.Symlink(binaries(t), filepath.Join(root, "bin")); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), worldTime)
+	ctx, cancel := context.WithTimeout(context.Background(), worldTime())
 	t.Cleanup(cancel)
 	env := append(os.Environ(), "RUNNEL_HOME="+home, "NO_COLOR=1")
 	start := func(name string, args ...string) (*exec.Cmd, *bufio.Reader, *os.File) {

@@ -61,13 +61,10 @@ type world struct {
 	ctx context.Context
 }
 
-// worldTime is when a test is given up; no verdict depends on it.
-const worldTime = 4 * time.Minute
-
 // newWorld starts a chain and daemons. When the test fails their last words are shown.
 func newWorld(t testing.TB, daemons ...sandbox.Daemon) *world {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), worldTime)
+	ctx, cancel := context.WithTimeout(context.Background(), worldTime())
 	t.Cleanup(cancel)
 	s, err := sandbox.Start(ctx, sandbox.Options{Bin: binaries(t)}, daemons...)
 	if err != nil {

@@ -28,7 +28,7 @@ import (
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	tmp := shortTemp(t)
-	ctx, cancel := context.WithTimeout(context.Background(), worldTime)
+	ctx, cancel := context.WithTimeout(context.Background(), worldTime())
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(binaries(t), "demo"))
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp, "HOME="+tmp)

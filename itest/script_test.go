@@ -108,7 +108,7 @@ func plain(ts *testscript.TestScript, neg bool, args []string, usage string, lea
 
 func scriptSandbox(ts *testscript.TestScript, neg bool, args []string) {
 	plain(ts, neg, args, "sandbox NAME...", 0)
-	ctx, cancel := context.WithTimeout(context.Background(), worldTime)
+	ctx, cancel := context.WithTimeout(context.Background(), worldTime())
 	ts.Defer(cancel)
 	s, err := sandbox.Start(ctx, sandbox.Options{Bin: filepath.Dir(findIn(ts, "runneld"))}, named(args...)...)
 	ts.Check(err)
