@@ -11,7 +11,7 @@ RUNS     ?= 20
 SEED     ?= 1
 GAMES    ?= 10000
 
-.PHONY: help build demo test sim lint bench fuzz feegames mutate soak powerloss install clean
+.PHONY: agree help build demo test sim lint bench fuzz feegames mutate soak powerloss install clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ bench: build ## measure, and write BENCHMARKS.md
 
 feegames: ## 10,000 settlements and refunds against fee storms, reorganisations and one who replaces them (GAMES=n)
 	RUNNEL_FEE_RUNS=$(GAMES) $(GO) test ./daemon -run 'TestSettlementWins|TestRefundWins' -timeout 60m
+
+agree: ## RUNS times 1,000 random transactions: a real btcd and the chain in memory give the same verdicts (SEED=n)
+	$(GO) test ./ledger/btcwallet -run TestMemoryAgreesWithBtcd -timeout 60m -agree.seed $(SEED) -agree.runs $(RUNS)
 
 fuzz: ## every fuzz target for FUZZTIME (20s)
 	@for package in $$($(GO) list ./...); do \

@@ -3,6 +3,7 @@ package btcwallet
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/btcsuite/btcd/chainhash/v2"
 	"github.com/btcsuite/btcwallet/waddrmgr"
@@ -34,8 +35,19 @@ func align(c *client, w *wallet.Wallet, birthday Birthday) error {
 	return rollback(c, w, w.Manager.SyncedTo().Height+1)
 }
 
-// takeBack undoes the wallet's blocks that the backend's best chain does not have.
-func takeBack(c *client, w *wallet.Wallet) error {
+// takeBack undoes the wallet's blocks that the backend's best chain does not have. The chain may change
+// between its questions; then they are put again.
+func takeBack(c *client, w *wallet.Wallet) (err error) {
+	for attempt := range takeBackAttempts {
+		time.Sleep(time.Duration(attempt) * takeBackPause)
+		if err = takeBackOnce(c, w); !isRPCError(err) {
+			return err
+		}
+	}
+	return err
+}
+
+func takeBackOnce(c *client, w *wallet.Wallet) error {
 	_, best, err := c.GetBestBlock()
 	if err != nil {
 		return err

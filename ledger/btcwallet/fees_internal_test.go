@@ -103,12 +103,16 @@ func TestFeeURLHostileServers(t *testing.T) {
 		f    http.HandlerFunc
 		says string
 	}{
-		"redirect to a file":    {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "file:///etc/passwd", http.StatusFound) }, "redirects"},
-		"redirect to elsewhere": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://10.0.0.1/", http.StatusMovedPermanently) }, "redirects"},
-		"error":                 {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500); io.WriteString(w, `{"1": 2}`) }, "answers 500"},
-		"no content":            {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) }, "answers 204"},
-		"endless":               {endless, "more than"},
-		"endless header":        {func(w http.ResponseWriter, r *http.Request) { w.Header().Set("X", strings.Repeat("x", 1<<20)) }, "header"},
+		"redirect to a file": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "file:///etc/passwd", http.StatusFound)
+		}, "redirects"},
+		"redirect to elsewhere": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://10.0.0.1/", http.StatusMovedPermanently)
+		}, "redirects"},
+		"error":          {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500); io.WriteString(w, `{"1": 2}`) }, "answers 500"},
+		"no content":     {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) }, "answers 204"},
+		"endless":        {endless, "more than"},
+		"endless header": {func(w http.ResponseWriter, r *http.Request) { w.Header().Set("X", strings.Repeat("x", 1<<20)) }, "header"},
 		"cut off": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", "50")
 			io.WriteString(w, `{"1": 2}`)

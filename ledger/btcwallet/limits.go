@@ -72,6 +72,10 @@ const (
 	// dialTimeout bounds one attempt of the light client to reach a peer.
 	dialTimeout = 10 * time.Second
 
+	// takeBackAttempts and takeBackPause let a reorganisation that is under way come to its end.
+	takeBackAttempts = 6
+	takeBackPause    = 50 * time.Millisecond
+
 	// syncRetry is the wallet's pause after a failed synchronisation.
 	syncRetry = time.Second
 

@@ -131,6 +131,23 @@ func (m *Memory) MineEmpty(n int) {
 	m.changed()
 }
 
+// Plant adds a block with transactions that nobody judges, so that coins of another chain are here too.
+func (m *Memory) Plant(txs ...[]byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []*btcutil.Tx
+	for _, raw := range txs {
+		tx, err := parse(raw)
+		if err != nil {
+			return err
+		}
+		all = append(all, tx)
+	}
+	m.connect(all)
+	m.changed()
+	return nil
+}
+
 // Reorg replaces the last depth blocks by depth+1 new ones. The first of these holds txs (raw, parents
 // first); what the replaced blocks held returns to the mempool where it is still valid.
 func (m *Memory) Reorg(depth int, txs ...[]byte) error {
@@ -463,7 +480,7 @@ const mining = 0x7fffffff
 // rejected sorts the mempool's refusals into the ledger's errors.
 func rejected(err error) error {
 	kind := ledger.ErrRejected
-	for _, text := range []string{"orphan transaction", "already spent"} {
+	for _, text := range []string{"orphan transaction", "already spent", "replacement transaction spends parent"} {
 		if bytes.Contains([]byte(err.Error()), []byte(text)) {
 			kind = ledger.ErrConflict
 		}
