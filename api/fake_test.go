@@ -41,6 +41,8 @@ type fakeNode struct {
 	paid   channel.PayResult
 	hist   []channel.PaymentInfo
 
+	receipt channel.Receipt
+
 	pay      func(context.Context, channel.PayRequest) (channel.PayResult, error)
 	payAsync func(channel.PayRequest, func(channel.PayResult, error))
 	watch    func(context.Context, uint64, func(channel.Event) error) error
@@ -110,6 +112,9 @@ func (n *fakeNode) PayAsync(r channel.PayRequest, done func(channel.PayResult, e
 }
 func (n *fakeNode) Payments(_ context.Context, f channel.PaymentFilter) ([]channel.PaymentInfo, error) {
 	return n.hist, n.asked(f)
+}
+func (n *fakeNode) Receipt(_ context.Context, r channel.ReceiptRequest) (channel.Receipt, error) {
+	return n.receipt, n.asked(r)
 }
 func (n *fakeNode) Watch(ctx context.Context, since uint64, fn func(channel.Event) error) error {
 	return n.watch(ctx, since, fn)

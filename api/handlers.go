@@ -187,6 +187,18 @@ func (s paymentService) List(ctx context.Context, req *connect.Request[runnelv1.
 	return reply(&runnelv1.ListPaymentsResponse{Payments: list(payments, runnelv1.NewPayment)}, err)
 }
 
+func (s paymentService) GetReceipt(ctx context.Context, req *connect.Request[runnelv1.GetReceiptRequest]) (*connect.Response[runnelv1.Receipt], error) {
+	if err := given("payment_id", req.Msg.PaymentId); err != nil {
+		return nil, err
+	}
+	r, err := req.Msg.Value()
+	if err != nil {
+		return nil, err
+	}
+	receipt, err := s.node.Receipt(ctx, r)
+	return reply(runnelv1.NewReceipt(receipt), err)
+}
+
 const (
 	// maxListed bounds one answer to about 30 MB.
 	maxListed = 100_000

@@ -34,6 +34,9 @@ type Node interface {
 	// PayAsync queues a payment; done is called once, from another goroutine, and must not block.
 	PayAsync(req channel.PayRequest, done func(channel.PayResult, error))
 	Payments(ctx context.Context, f channel.PaymentFilter) ([]channel.PaymentInfo, error)
+	// Receipt proves a payment. Where both sides have not signed so far yet it asks the peer and waits for
+	// ctx, at most a quarter of a minute if that has no deadline.
+	Receipt(ctx context.Context, req channel.ReceiptRequest) (channel.Receipt, error)
 	// Watch calls fn for every event after since, first the stored ones, then live, until ctx ends or
 	// fn fails. It neither loses nor repeats an event.
 	Watch(ctx context.Context, since uint64, fn func(channel.Event) error) error

@@ -225,6 +225,12 @@ func TestPaymentCallsArriveWhole(t *testing.T) {
 		same(t, "PayAsync", paid, node.paid, err)
 		same(t, "PayAsync", node.last(), []any{r}, nil)
 
+		ask := fill[channel.ReceiptRequest](t, "receipt request")
+		node.receipt = fill[channel.Receipt](t, "receipt")
+		receipt, err := c.Receipt(ctx, ask)
+		same(t, "Receipt", node.last(), []any{ask}, err)
+		same(t, "Receipt", receipt, node.receipt, err)
+
 		filter := fill[channel.PaymentFilter](t, "filter")
 		filter.Limit %= 100_000
 		if !filter.HasID {

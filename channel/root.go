@@ -98,6 +98,12 @@ func (s *State) booksDiffer() []Effect {
 	return s.freezeOut(FrozenHash)
 }
 
+// ReceiptFormat and ReceiptVersion are the first two fields of a receipt's file.
+const (
+	ReceiptFormat  = "runnel-receipt"
+	ReceiptVersion = 1
+)
+
 // Receipt proves one payment, or its refusal, to anybody: its entry in a log whose root both sides signed.
 type Receipt struct {
 	Network    string

@@ -122,21 +122,14 @@ func (b *laneBook) root() channel.LogRoot {
 
 // add reads one frame with its answer.
 func (b *laneBook) add(f *channel.Frame, refused []channel.Refusal) error {
-	for i, p := range f.Payments {
-		seq, reason := f.FirstSeq+uint64(i), channel.Accepted
-		if len(refused) > 0 && refused[0].Seq == seq {
-			reason, refused = refused[0].Reason, refused[1:]
-		}
+	b.at.Size, b.at.Total = f.NextSeq()-1, f.Total
+	return eachEntry(f, refused, func(seq uint64, p channel.Payment, reason channel.RefuseReason) error {
 		if reason == channel.Accepted {
 			b.at.Spent += p.Amount
 		}
 		b.at.Hash = channel.LaneHash(b.at.Hash, b.at.Lane, seq, p, reason)
-		if err := b.tree.Append(receipt.Leaf(b.at.Lane, seq, p, reason)); err != nil {
-			return err
-		}
-	}
-	b.at.Size, b.at.Total = f.NextSeq()-1, f.Total
-	return nil
+		return b.tree.Append(receipt.Leaf(b.at.Lane, seq, p, reason))
+	})
 }
 
 // read continues the book from the store, at most up to an entry; 0 is as far as there is something.

@@ -74,8 +74,9 @@ type signedRoot struct {
 type rootMail interface{ apply(d *driver, box *outbox) }
 
 type (
-	rootTick struct{}
-	rootMade struct {
+	rootTick   struct{}
+	rootWanted struct{ out bool } // somebody waits for a checkpoint over all that there is
+	rootMade   struct {
 		root *signedRoot // nil: the log is empty
 		book *laneBook
 		err  error
@@ -168,6 +169,16 @@ func (rootTick) apply(d *driver, box *outbox) {
 // endRoots signs over all when the channel takes no more payments.
 func (d *driver) endRoots(box *outbox, phase channel.Phase) {
 	if (phase == channel.PhaseClosing || phase == channel.PhaseSettling) && d.roots.in.fresh > 0 {
+		d.makeRoot(box)
+	}
+}
+
+func (m rootWanted) apply(d *driver, box *outbox) {
+	switch {
+	case !d.roots.spoken:
+	case m.out:
+		box.sends = append(box.sends, &channel.RootRequest{Lane: d.w.st.Terms.Out.ID()})
+	default:
 		d.makeRoot(box)
 	}
 }

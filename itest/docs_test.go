@@ -186,7 +186,7 @@ func TestMetricsInOperations(t *testing.T) {
 func TestCodesInOperations(t *testing.T) {
 	text := read(t, "docs/operations.md")
 	exits := map[string]string{"exitFailed": "1", "exitUsage": "2", "exitRefused": "4", "exitPending": "5"}
-	names := map[string]string{"codeDeclined": "declined"}
+	names := map[string]string{"codeDeclined": "declined", "codeReceipt": "invalid_receipt"}
 	for _, m := range regexp.MustCompile(`(Code\w+)\s+Code = "(\w+)"`).FindAllStringSubmatch(read(t, "channel/report.go"), -1) {
 		names["channel."+m[1]] = m[2]
 	}

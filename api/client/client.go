@@ -248,3 +248,14 @@ func (c *Client) Payments(ctx context.Context, f channel.PaymentFilter) ([]chann
 	}
 	return values(c, m.GetPayments(), (*runnelv1.Payment).Value)
 }
+
+// Receipt proves a payment; package ledger/receipt makes a file of it. ctx bounds how long the node asks its
+// peer for signatures that are missing.
+func (c *Client) Receipt(ctx context.Context, req channel.ReceiptRequest) (channel.Receipt, error) {
+	m, err := call(ctx, c, c.payments.GetReceipt, runnelv1.NewGetReceipt(req))
+	if err != nil {
+		return channel.Receipt{}, err
+	}
+	r, err := m.Value()
+	return r, c.strange(err)
+}

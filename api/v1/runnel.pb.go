@@ -3092,6 +3092,435 @@ func (x *Payment) GetReason() string {
 	return ""
 }
 
+// GetReceiptRequest names a payment that was made or received.
+type GetReceiptRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	PaymentId string                 `protobuf:"bytes,1,opt,name=payment_id,json=paymentId,proto3" json:"payment_id,omitempty"`
+	// Id or unique prefix; only needed where several peers chose one payment id.
+	ChannelId     string `protobuf:"bytes,2,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetReceiptRequest) Reset() {
+	*x = GetReceiptRequest{}
+	mi := &file_api_v1_runnel_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetReceiptRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetReceiptRequest) ProtoMessage() {}
+
+func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetReceiptRequest.ProtoReflect.Descriptor instead.
+func (*GetReceiptRequest) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *GetReceiptRequest) GetPaymentId() string {
+	if x != nil {
+		return x.PaymentId
+	}
+	return ""
+}
+
+func (x *GetReceiptRequest) GetChannelId() string {
+	if x != nil {
+		return x.ChannelId
+	}
+	return ""
+}
+
+// Receipt is a receipt's file; docs/protocol.md 13 says what each field means and how to check it.
+type Receipt struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// runnel-receipt
+	Format  string          `protobuf:"bytes,1,opt,name=format,proto3" json:"format,omitempty"`
+	Version uint32          `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	Network string          `protobuf:"bytes,3,opt,name=network,proto3" json:"network,omitempty"`
+	Payment *ReceiptPayment `protobuf:"bytes,4,opt,name=payment,proto3" json:"payment,omitempty"`
+	Lane    *ReceiptLane    `protobuf:"bytes,5,opt,name=lane,proto3" json:"lane,omitempty"`
+	// From the payment's entry up to the root.
+	Path          []string     `protobuf:"bytes,6,rep,name=path,proto3" json:"path,omitempty"`
+	Root          *ReceiptRoot `protobuf:"bytes,7,opt,name=root,proto3" json:"root,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Receipt) Reset() {
+	*x = Receipt{}
+	mi := &file_api_v1_runnel_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Receipt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Receipt) ProtoMessage() {}
+
+func (x *Receipt) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
+func (*Receipt) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *Receipt) GetFormat() string {
+	if x != nil {
+		return x.Format
+	}
+	return ""
+}
+
+func (x *Receipt) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Receipt) GetNetwork() string {
+	if x != nil {
+		return x.Network
+	}
+	return ""
+}
+
+func (x *Receipt) GetPayment() *ReceiptPayment {
+	if x != nil {
+		return x.Payment
+	}
+	return nil
+}
+
+func (x *Receipt) GetLane() *ReceiptLane {
+	if x != nil {
+		return x.Lane
+	}
+	return nil
+}
+
+func (x *Receipt) GetPath() []string {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *Receipt) GetRoot() *ReceiptRoot {
+	if x != nil {
+		return x.Root
+	}
+	return nil
+}
+
+type ReceiptPayment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// On its lane.
+	Seq        uint64 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
+	Id         string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	AmountMsat uint64 `protobuf:"varint,3,opt,name=amount_msat,json=amountMsat,proto3" json:"amount_msat,omitempty"`
+	Ref        string `protobuf:"bytes,4,opt,name=ref,proto3" json:"ref,omitempty"`
+	// 0: accepted. Otherwise why the payee refused it.
+	Result uint32 `protobuf:"varint,5,opt,name=result,proto3" json:"result,omitempty"`
+	// The result in a word.
+	Means         string `protobuf:"bytes,6,opt,name=means,proto3" json:"means,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReceiptPayment) Reset() {
+	*x = ReceiptPayment{}
+	mi := &file_api_v1_runnel_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReceiptPayment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReceiptPayment) ProtoMessage() {}
+
+func (x *ReceiptPayment) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReceiptPayment.ProtoReflect.Descriptor instead.
+func (*ReceiptPayment) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *ReceiptPayment) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *ReceiptPayment) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ReceiptPayment) GetAmountMsat() uint64 {
+	if x != nil {
+		return x.AmountMsat
+	}
+	return 0
+}
+
+func (x *ReceiptPayment) GetRef() string {
+	if x != nil {
+		return x.Ref
+	}
+	return ""
+}
+
+func (x *ReceiptPayment) GetResult() uint32 {
+	if x != nil {
+		return x.Result
+	}
+	return 0
+}
+
+func (x *ReceiptPayment) GetMeans() string {
+	if x != nil {
+		return x.Means
+	}
+	return ""
+}
+
+type ReceiptLane struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Genesis       string                 `protobuf:"bytes,2,opt,name=genesis,proto3" json:"genesis,omitempty"`
+	PayerKey      string                 `protobuf:"bytes,3,opt,name=payer_key,json=payerKey,proto3" json:"payer_key,omitempty"`
+	PayeeKey      string                 `protobuf:"bytes,4,opt,name=payee_key,json=payeeKey,proto3" json:"payee_key,omitempty"`
+	RefundKey     string                 `protobuf:"bytes,5,opt,name=refund_key,json=refundKey,proto3" json:"refund_key,omitempty"`
+	ExpiryHeight  uint32                 `protobuf:"varint,6,opt,name=expiry_height,json=expiryHeight,proto3" json:"expiry_height,omitempty"`
+	DepositSat    uint64                 `protobuf:"varint,7,opt,name=deposit_sat,json=depositSat,proto3" json:"deposit_sat,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReceiptLane) Reset() {
+	*x = ReceiptLane{}
+	mi := &file_api_v1_runnel_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReceiptLane) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReceiptLane) ProtoMessage() {}
+
+func (x *ReceiptLane) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReceiptLane.ProtoReflect.Descriptor instead.
+func (*ReceiptLane) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *ReceiptLane) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ReceiptLane) GetGenesis() string {
+	if x != nil {
+		return x.Genesis
+	}
+	return ""
+}
+
+func (x *ReceiptLane) GetPayerKey() string {
+	if x != nil {
+		return x.PayerKey
+	}
+	return ""
+}
+
+func (x *ReceiptLane) GetPayeeKey() string {
+	if x != nil {
+		return x.PayeeKey
+	}
+	return ""
+}
+
+func (x *ReceiptLane) GetRefundKey() string {
+	if x != nil {
+		return x.RefundKey
+	}
+	return ""
+}
+
+func (x *ReceiptLane) GetExpiryHeight() uint32 {
+	if x != nil {
+		return x.ExpiryHeight
+	}
+	return 0
+}
+
+func (x *ReceiptLane) GetDepositSat() uint64 {
+	if x != nil {
+		return x.DepositSat
+	}
+	return 0
+}
+
+type ReceiptRoot struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Size      uint64                 `protobuf:"varint,1,opt,name=size,proto3" json:"size,omitempty"`
+	TotalMsat uint64                 `protobuf:"varint,2,opt,name=total_msat,json=totalMsat,proto3" json:"total_msat,omitempty"`
+	SpentMsat uint64                 `protobuf:"varint,3,opt,name=spent_msat,json=spentMsat,proto3" json:"spent_msat,omitempty"`
+	LaneHash  string                 `protobuf:"bytes,4,opt,name=lane_hash,json=laneHash,proto3" json:"lane_hash,omitempty"`
+	RootHash  string                 `protobuf:"bytes,5,opt,name=root_hash,json=rootHash,proto3" json:"root_hash,omitempty"`
+	// Unix seconds, by the payee's clock.
+	Time           uint64 `protobuf:"varint,6,opt,name=time,proto3" json:"time,omitempty"`
+	PayeeSignature string `protobuf:"bytes,7,opt,name=payee_signature,json=payeeSignature,proto3" json:"payee_signature,omitempty"`
+	PayerSignature string `protobuf:"bytes,8,opt,name=payer_signature,json=payerSignature,proto3" json:"payer_signature,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ReceiptRoot) Reset() {
+	*x = ReceiptRoot{}
+	mi := &file_api_v1_runnel_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReceiptRoot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReceiptRoot) ProtoMessage() {}
+
+func (x *ReceiptRoot) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReceiptRoot.ProtoReflect.Descriptor instead.
+func (*ReceiptRoot) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *ReceiptRoot) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *ReceiptRoot) GetTotalMsat() uint64 {
+	if x != nil {
+		return x.TotalMsat
+	}
+	return 0
+}
+
+func (x *ReceiptRoot) GetSpentMsat() uint64 {
+	if x != nil {
+		return x.SpentMsat
+	}
+	return 0
+}
+
+func (x *ReceiptRoot) GetLaneHash() string {
+	if x != nil {
+		return x.LaneHash
+	}
+	return ""
+}
+
+func (x *ReceiptRoot) GetRootHash() string {
+	if x != nil {
+		return x.RootHash
+	}
+	return ""
+}
+
+func (x *ReceiptRoot) GetTime() uint64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *ReceiptRoot) GetPayeeSignature() string {
+	if x != nil {
+		return x.PayeeSignature
+	}
+	return ""
+}
+
+func (x *ReceiptRoot) GetPayerSignature() string {
+	if x != nil {
+		return x.PayerSignature
+	}
+	return ""
+}
+
 type WatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The last seq that was seen; 0: from the beginning.
@@ -3102,7 +3531,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[44]
+	mi := &file_api_v1_runnel_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3114,7 +3543,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[44]
+	mi := &file_api_v1_runnel_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3127,7 +3556,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{44}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *WatchRequest) GetSince() uint64 {
@@ -3157,7 +3586,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_api_v1_runnel_proto_msgTypes[45]
+	mi := &file_api_v1_runnel_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3169,7 +3598,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[45]
+	mi := &file_api_v1_runnel_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3182,7 +3611,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{45}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Event) GetSeq() uint64 {
@@ -3518,7 +3947,49 @@ const file_api_v1_runnel_proto_rawDesc = "" +
 	"\x03ref\x18\t \x01(\tR\x03ref\x126\n" +
 	"\x06status\x18\n" +
 	" \x01(\x0e2\x1e.runnel.v1.PaymentStatus.ValueR\x06status\x12\x16\n" +
-	"\x06reason\x18\v \x01(\tR\x06reason\"$\n" +
+	"\x06reason\x18\v \x01(\tR\x06reason\"Q\n" +
+	"\x11GetReceiptRequest\x12\x1d\n" +
+	"\n" +
+	"payment_id\x18\x01 \x01(\tR\tpaymentId\x12\x1d\n" +
+	"\n" +
+	"channel_id\x18\x02 \x01(\tR\tchannelId\"\xf6\x01\n" +
+	"\aReceipt\x12\x16\n" +
+	"\x06format\x18\x01 \x01(\tR\x06format\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\x12\x18\n" +
+	"\anetwork\x18\x03 \x01(\tR\anetwork\x123\n" +
+	"\apayment\x18\x04 \x01(\v2\x19.runnel.v1.ReceiptPaymentR\apayment\x12*\n" +
+	"\x04lane\x18\x05 \x01(\v2\x16.runnel.v1.ReceiptLaneR\x04lane\x12\x12\n" +
+	"\x04path\x18\x06 \x03(\tR\x04path\x12*\n" +
+	"\x04root\x18\a \x01(\v2\x16.runnel.v1.ReceiptRootR\x04root\"\x93\x01\n" +
+	"\x0eReceiptPayment\x12\x10\n" +
+	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x1f\n" +
+	"\vamount_msat\x18\x03 \x01(\x04R\n" +
+	"amountMsat\x12\x10\n" +
+	"\x03ref\x18\x04 \x01(\tR\x03ref\x12\x16\n" +
+	"\x06result\x18\x05 \x01(\rR\x06result\x12\x14\n" +
+	"\x05means\x18\x06 \x01(\tR\x05means\"\xd6\x01\n" +
+	"\vReceiptLane\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\agenesis\x18\x02 \x01(\tR\agenesis\x12\x1b\n" +
+	"\tpayer_key\x18\x03 \x01(\tR\bpayerKey\x12\x1b\n" +
+	"\tpayee_key\x18\x04 \x01(\tR\bpayeeKey\x12\x1d\n" +
+	"\n" +
+	"refund_key\x18\x05 \x01(\tR\trefundKey\x12#\n" +
+	"\rexpiry_height\x18\x06 \x01(\rR\fexpiryHeight\x12\x1f\n" +
+	"\vdeposit_sat\x18\a \x01(\x04R\n" +
+	"depositSat\"\xff\x01\n" +
+	"\vReceiptRoot\x12\x12\n" +
+	"\x04size\x18\x01 \x01(\x04R\x04size\x12\x1d\n" +
+	"\n" +
+	"total_msat\x18\x02 \x01(\x04R\ttotalMsat\x12\x1d\n" +
+	"\n" +
+	"spent_msat\x18\x03 \x01(\x04R\tspentMsat\x12\x1b\n" +
+	"\tlane_hash\x18\x04 \x01(\tR\blaneHash\x12\x1b\n" +
+	"\troot_hash\x18\x05 \x01(\tR\brootHash\x12\x12\n" +
+	"\x04time\x18\x06 \x01(\x04R\x04time\x12'\n" +
+	"\x0fpayee_signature\x18\a \x01(\tR\x0epayeeSignature\x12'\n" +
+	"\x0fpayer_signature\x18\b \x01(\tR\x0epayerSignature\"$\n" +
 	"\fWatchRequest\x12\x14\n" +
 	"\x05since\x18\x01 \x01(\x04R\x05since\"\xe5\x01\n" +
 	"\x05Event\x12\x10\n" +
@@ -3552,11 +4023,13 @@ const file_api_v1_runnel_proto_rawDesc = "" +
 	"\x04List\x12\x1e.runnel.v1.ListChannelsRequest\x1a\x1f.runnel.v1.ListChannelsResponse\x127\n" +
 	"\x03Get\x12\x1c.runnel.v1.GetChannelRequest\x1a\x12.runnel.v1.Channel\x12H\n" +
 	"\x05Close\x12\x1e.runnel.v1.CloseChannelRequest\x1a\x1f.runnel.v1.CloseChannelResponse\x12=\n" +
-	"\x06Settle\x12\x18.runnel.v1.SettleRequest\x1a\x19.runnel.v1.SettleResponse2\xdb\x01\n" +
+	"\x06Settle\x12\x18.runnel.v1.SettleRequest\x1a\x19.runnel.v1.SettleResponse2\x9b\x02\n" +
 	"\x0ePaymentService\x124\n" +
 	"\x03Pay\x12\x15.runnel.v1.PayRequest\x1a\x16.runnel.v1.PayResponse\x12J\n" +
 	"\tPayStream\x12\x1b.runnel.v1.PayStreamRequest\x1a\x1c.runnel.v1.PayStreamResponse(\x010\x01\x12G\n" +
-	"\x04List\x12\x1e.runnel.v1.ListPaymentsRequest\x1a\x1f.runnel.v1.ListPaymentsResponse2D\n" +
+	"\x04List\x12\x1e.runnel.v1.ListPaymentsRequest\x1a\x1f.runnel.v1.ListPaymentsResponse\x12>\n" +
+	"\n" +
+	"GetReceipt\x12\x1c.runnel.v1.GetReceiptRequest\x1a\x12.runnel.v1.Receipt2D\n" +
 	"\fEventService\x124\n" +
 	"\x05Watch\x12\x17.runnel.v1.WatchRequest\x1a\x10.runnel.v1.Event0\x01B*Z(github.com/runnel/runnel/api/v1;runnelv1b\x06proto3"
 
@@ -3573,7 +4046,7 @@ func file_api_v1_runnel_proto_rawDescGZIP() []byte {
 }
 
 var file_api_v1_runnel_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_api_v1_runnel_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_api_v1_runnel_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_api_v1_runnel_proto_goTypes = []any{
 	(PaymentStatus_Value)(0),         // 0: runnel.v1.PaymentStatus.Value
 	(*ErrorInfo)(nil),                // 1: runnel.v1.ErrorInfo
@@ -3620,8 +4093,13 @@ var file_api_v1_runnel_proto_goTypes = []any{
 	(*ListPaymentsRequest)(nil),      // 42: runnel.v1.ListPaymentsRequest
 	(*ListPaymentsResponse)(nil),     // 43: runnel.v1.ListPaymentsResponse
 	(*Payment)(nil),                  // 44: runnel.v1.Payment
-	(*WatchRequest)(nil),             // 45: runnel.v1.WatchRequest
-	(*Event)(nil),                    // 46: runnel.v1.Event
+	(*GetReceiptRequest)(nil),        // 45: runnel.v1.GetReceiptRequest
+	(*Receipt)(nil),                  // 46: runnel.v1.Receipt
+	(*ReceiptPayment)(nil),           // 47: runnel.v1.ReceiptPayment
+	(*ReceiptLane)(nil),              // 48: runnel.v1.ReceiptLane
+	(*ReceiptRoot)(nil),              // 49: runnel.v1.ReceiptRoot
+	(*WatchRequest)(nil),             // 50: runnel.v1.WatchRequest
+	(*Event)(nil),                    // 51: runnel.v1.Event
 }
 var file_api_v1_runnel_proto_depIdxs = []int32{
 	16, // 0: runnel.v1.GetStatusResponse.wallet:type_name -> runnel.v1.Balance
@@ -3638,50 +4116,55 @@ var file_api_v1_runnel_proto_depIdxs = []int32{
 	41, // 11: runnel.v1.StreamResult.error:type_name -> runnel.v1.PayError
 	44, // 12: runnel.v1.ListPaymentsResponse.payments:type_name -> runnel.v1.Payment
 	0,  // 13: runnel.v1.Payment.status:type_name -> runnel.v1.PaymentStatus.Value
-	44, // 14: runnel.v1.Event.payment:type_name -> runnel.v1.Payment
-	2,  // 15: runnel.v1.NodeService.GetStatus:input_type -> runnel.v1.GetStatusRequest
-	4,  // 16: runnel.v1.NodeService.Stop:input_type -> runnel.v1.StopRequest
-	6,  // 17: runnel.v1.NodeService.Connect:input_type -> runnel.v1.ConnectRequest
-	8,  // 18: runnel.v1.NodeService.Disconnect:input_type -> runnel.v1.DisconnectRequest
-	10, // 19: runnel.v1.NodeService.ListPeers:input_type -> runnel.v1.ListPeersRequest
-	13, // 20: runnel.v1.WalletService.NewAddress:input_type -> runnel.v1.NewAddressRequest
-	15, // 21: runnel.v1.WalletService.GetBalance:input_type -> runnel.v1.GetBalanceRequest
-	17, // 22: runnel.v1.WalletService.Send:input_type -> runnel.v1.SendRequest
-	18, // 23: runnel.v1.WalletService.Bump:input_type -> runnel.v1.BumpRequest
-	20, // 24: runnel.v1.WalletService.ListTransactions:input_type -> runnel.v1.ListTransactionsRequest
-	23, // 25: runnel.v1.ChannelService.Open:input_type -> runnel.v1.OpenChannelRequest
-	25, // 26: runnel.v1.ChannelService.List:input_type -> runnel.v1.ListChannelsRequest
-	27, // 27: runnel.v1.ChannelService.Get:input_type -> runnel.v1.GetChannelRequest
-	29, // 28: runnel.v1.ChannelService.Close:input_type -> runnel.v1.CloseChannelRequest
-	31, // 29: runnel.v1.ChannelService.Settle:input_type -> runnel.v1.SettleRequest
-	35, // 30: runnel.v1.PaymentService.Pay:input_type -> runnel.v1.PayRequest
-	37, // 31: runnel.v1.PaymentService.PayStream:input_type -> runnel.v1.PayStreamRequest
-	42, // 32: runnel.v1.PaymentService.List:input_type -> runnel.v1.ListPaymentsRequest
-	45, // 33: runnel.v1.EventService.Watch:input_type -> runnel.v1.WatchRequest
-	3,  // 34: runnel.v1.NodeService.GetStatus:output_type -> runnel.v1.GetStatusResponse
-	5,  // 35: runnel.v1.NodeService.Stop:output_type -> runnel.v1.StopResponse
-	7,  // 36: runnel.v1.NodeService.Connect:output_type -> runnel.v1.ConnectResponse
-	9,  // 37: runnel.v1.NodeService.Disconnect:output_type -> runnel.v1.DisconnectResponse
-	11, // 38: runnel.v1.NodeService.ListPeers:output_type -> runnel.v1.ListPeersResponse
-	14, // 39: runnel.v1.WalletService.NewAddress:output_type -> runnel.v1.NewAddressResponse
-	16, // 40: runnel.v1.WalletService.GetBalance:output_type -> runnel.v1.Balance
-	19, // 41: runnel.v1.WalletService.Send:output_type -> runnel.v1.SentResponse
-	19, // 42: runnel.v1.WalletService.Bump:output_type -> runnel.v1.SentResponse
-	21, // 43: runnel.v1.WalletService.ListTransactions:output_type -> runnel.v1.ListTransactionsResponse
-	24, // 44: runnel.v1.ChannelService.Open:output_type -> runnel.v1.OpenChannelResponse
-	26, // 45: runnel.v1.ChannelService.List:output_type -> runnel.v1.ListChannelsResponse
-	28, // 46: runnel.v1.ChannelService.Get:output_type -> runnel.v1.Channel
-	30, // 47: runnel.v1.ChannelService.Close:output_type -> runnel.v1.CloseChannelResponse
-	32, // 48: runnel.v1.ChannelService.Settle:output_type -> runnel.v1.SettleResponse
-	36, // 49: runnel.v1.PaymentService.Pay:output_type -> runnel.v1.PayResponse
-	39, // 50: runnel.v1.PaymentService.PayStream:output_type -> runnel.v1.PayStreamResponse
-	43, // 51: runnel.v1.PaymentService.List:output_type -> runnel.v1.ListPaymentsResponse
-	46, // 52: runnel.v1.EventService.Watch:output_type -> runnel.v1.Event
-	34, // [34:53] is the sub-list for method output_type
-	15, // [15:34] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	47, // 14: runnel.v1.Receipt.payment:type_name -> runnel.v1.ReceiptPayment
+	48, // 15: runnel.v1.Receipt.lane:type_name -> runnel.v1.ReceiptLane
+	49, // 16: runnel.v1.Receipt.root:type_name -> runnel.v1.ReceiptRoot
+	44, // 17: runnel.v1.Event.payment:type_name -> runnel.v1.Payment
+	2,  // 18: runnel.v1.NodeService.GetStatus:input_type -> runnel.v1.GetStatusRequest
+	4,  // 19: runnel.v1.NodeService.Stop:input_type -> runnel.v1.StopRequest
+	6,  // 20: runnel.v1.NodeService.Connect:input_type -> runnel.v1.ConnectRequest
+	8,  // 21: runnel.v1.NodeService.Disconnect:input_type -> runnel.v1.DisconnectRequest
+	10, // 22: runnel.v1.NodeService.ListPeers:input_type -> runnel.v1.ListPeersRequest
+	13, // 23: runnel.v1.WalletService.NewAddress:input_type -> runnel.v1.NewAddressRequest
+	15, // 24: runnel.v1.WalletService.GetBalance:input_type -> runnel.v1.GetBalanceRequest
+	17, // 25: runnel.v1.WalletService.Send:input_type -> runnel.v1.SendRequest
+	18, // 26: runnel.v1.WalletService.Bump:input_type -> runnel.v1.BumpRequest
+	20, // 27: runnel.v1.WalletService.ListTransactions:input_type -> runnel.v1.ListTransactionsRequest
+	23, // 28: runnel.v1.ChannelService.Open:input_type -> runnel.v1.OpenChannelRequest
+	25, // 29: runnel.v1.ChannelService.List:input_type -> runnel.v1.ListChannelsRequest
+	27, // 30: runnel.v1.ChannelService.Get:input_type -> runnel.v1.GetChannelRequest
+	29, // 31: runnel.v1.ChannelService.Close:input_type -> runnel.v1.CloseChannelRequest
+	31, // 32: runnel.v1.ChannelService.Settle:input_type -> runnel.v1.SettleRequest
+	35, // 33: runnel.v1.PaymentService.Pay:input_type -> runnel.v1.PayRequest
+	37, // 34: runnel.v1.PaymentService.PayStream:input_type -> runnel.v1.PayStreamRequest
+	42, // 35: runnel.v1.PaymentService.List:input_type -> runnel.v1.ListPaymentsRequest
+	45, // 36: runnel.v1.PaymentService.GetReceipt:input_type -> runnel.v1.GetReceiptRequest
+	50, // 37: runnel.v1.EventService.Watch:input_type -> runnel.v1.WatchRequest
+	3,  // 38: runnel.v1.NodeService.GetStatus:output_type -> runnel.v1.GetStatusResponse
+	5,  // 39: runnel.v1.NodeService.Stop:output_type -> runnel.v1.StopResponse
+	7,  // 40: runnel.v1.NodeService.Connect:output_type -> runnel.v1.ConnectResponse
+	9,  // 41: runnel.v1.NodeService.Disconnect:output_type -> runnel.v1.DisconnectResponse
+	11, // 42: runnel.v1.NodeService.ListPeers:output_type -> runnel.v1.ListPeersResponse
+	14, // 43: runnel.v1.WalletService.NewAddress:output_type -> runnel.v1.NewAddressResponse
+	16, // 44: runnel.v1.WalletService.GetBalance:output_type -> runnel.v1.Balance
+	19, // 45: runnel.v1.WalletService.Send:output_type -> runnel.v1.SentResponse
+	19, // 46: runnel.v1.WalletService.Bump:output_type -> runnel.v1.SentResponse
+	21, // 47: runnel.v1.WalletService.ListTransactions:output_type -> runnel.v1.ListTransactionsResponse
+	24, // 48: runnel.v1.ChannelService.Open:output_type -> runnel.v1.OpenChannelResponse
+	26, // 49: runnel.v1.ChannelService.List:output_type -> runnel.v1.ListChannelsResponse
+	28, // 50: runnel.v1.ChannelService.Get:output_type -> runnel.v1.Channel
+	30, // 51: runnel.v1.ChannelService.Close:output_type -> runnel.v1.CloseChannelResponse
+	32, // 52: runnel.v1.ChannelService.Settle:output_type -> runnel.v1.SettleResponse
+	36, // 53: runnel.v1.PaymentService.Pay:output_type -> runnel.v1.PayResponse
+	39, // 54: runnel.v1.PaymentService.PayStream:output_type -> runnel.v1.PayStreamResponse
+	43, // 55: runnel.v1.PaymentService.List:output_type -> runnel.v1.ListPaymentsResponse
+	46, // 56: runnel.v1.PaymentService.GetReceipt:output_type -> runnel.v1.Receipt
+	51, // 57: runnel.v1.EventService.Watch:output_type -> runnel.v1.Event
+	38, // [38:58] is the sub-list for method output_type
+	18, // [18:38] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_api_v1_runnel_proto_init() }
@@ -3695,7 +4178,7 @@ func file_api_v1_runnel_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_v1_runnel_proto_rawDesc), len(file_api_v1_runnel_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   46,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

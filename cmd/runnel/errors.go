@@ -81,6 +81,7 @@ var advice = map[channel.Code]struct {
 	channel.CodeUnsupported:       {exitRefused, "`runnel status` shows the backend; another one may be able to"},
 	channel.CodeStopping:          {exitFailed, "start the daemon again"},
 	codeDeclined:                  {exitRefused, "nothing was done"},
+	codeReceipt:                   {exitFailed, "it proves nothing: ask for the receipt again, or ask the other side for its own"},
 	channel.CodeFailure:           {exitFailed, "the daemon's log says more"},
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/runnel/runnel/api"
 	"github.com/runnel/runnel/channel"
+	"github.com/runnel/runnel/ledger/receipt"
 )
 
 const (
@@ -50,6 +52,7 @@ type fakeNode struct {
 	payNth   func(i int) (channel.PayResult, error)
 	silent   bool // PayAsync never answers
 	old      bool // events are of yesterday
+	receipt  channel.ReceiptRequest
 	status   channel.NodeStatus
 }
 
@@ -210,6 +213,16 @@ func (f *fakeNode) Payments(_ context.Context, filter channel.PaymentFilter) ([]
 		{Seq: 1, Time: noon.Add(-2 * time.Hour).UnixMilli(), Dir: channel.Receiving, Channel: chan2, PeerID: bob, ID: pay1, Amount: 1,
 			Total: 1, Ref: "=1+1\x1b[31m", Status: channel.PayRefused},
 	}, f.ask("payments")
+}
+
+func (f *fakeNode) Receipt(_ context.Context, req channel.ReceiptRequest) (channel.Receipt, error) {
+	f.receipt = req
+	b, err := os.ReadFile(receiptFile)
+	if err != nil {
+		return channel.Receipt{}, err
+	}
+	r, err := receipt.Parse(b)
+	return r, errors.Join(err, f.ask("receipt"))
 }
 
 func (f *fakeNode) Watch(ctx context.Context, since uint64, fn func(channel.Event) error) error {

@@ -67,13 +67,13 @@ func TestJSON(t *testing.T) {
 		"connect /ip4/1.2.3.4/tcp/9745/p2p/" + bob, "disconnect " + bob, "peers",
 		"open " + bob + " --deposit 1_000_000sat -y", "open " + bob + " --deposit 1_000_000sat --dry-run",
 		"channels", "channel 3fa9", "pay " + bob + " 25sat", "stream " + bob + " 1sat --every 0 --count 3",
-		"payments", "watch", "close 3fa9", "close 3fa9 --force", "settle --all -y", "stop", "version",
+		"payments", "receipt " + payID, "receipt verify " + receiptFile, "watch", "close 3fa9", "close 3fa9 --force", "settle --all -y", "stop", "version",
 	} {
 		o := newSession(t).line(line + " --json")
 		if o.code != 0 || o.err != "" {
 			t.Fatalf("runnel %s: exit %d, %s", line, o.code, o.err)
 		}
-		verb := strings.Join(strings.Fields(strings.NewReplacer(bob, "PEER", txid, "TXID").Replace(line)), " ")
+		verb := strings.Join(strings.Fields(strings.NewReplacer(bob, "PEER", txid, "TXID", payID, "PAYMENT_ID", receiptFile, "FILE").Replace(line)), " ")
 		fmt.Fprintf(&b, "runnel %s --json\n%s\n", verb, shape(t, o.out))
 	}
 	golden(t, "json.golden", b.String())
@@ -150,7 +150,7 @@ func TestText(t *testing.T) {
 		"connect /ip4/1.2.3.4/tcp/9745/p2p/" + bob, "disconnect " + bob, "peers",
 		"open " + bob + " --deposit 1_000_000sat --peer-deposit 200_000sat --dry-run", "open " + bob + " --deposit 1_000_000sat -y",
 		"open " + bob + " --deposit 1_000_000sat --external", "open " + bob + " --deposit 1_000_000sat",
-		"channels", "channel 3fa9", "pay " + bob + " 25sat --id " + payID, "payments", "payments --csv", "watch",
+		"channels", "channel 3fa9", "pay " + bob + " 25sat --id " + payID, "payments", "payments --csv", "receipt verify " + receiptFile, "receipt coffee", "watch",
 		"close 3fa9", "close 3fa9 --force", "settle --all --dry-run", "settle 3fa9 -y", "settle", "settle --all 3fa9", "settle --all", "stop", "frobnicate", "statsu", "pay", "pay bob 20", "balance now",
 	} {
 		o := newSession(t).line(line)

@@ -87,7 +87,7 @@ func newRoot(a *app) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(groupMoney, payCommand(a), streamCommand(a), paymentsCommand(a), watchCommand(a))
+	add(groupMoney, payCommand(a), streamCommand(a), paymentsCommand(a), receiptCommand(a), watchCommand(a))
 	add(groupChannels, openCommand(a), channelsCommand(a), channelCommand(a), closeCommand(a), settleCommand(a),
 		connectCommand(a), disconnectCommand(a), peersCommand(a))
 	add(groupWallet, addressCommand(a), balanceCommand(a), sendCommand(a), txsCommand(a), bumpCommand(a))

@@ -7,23 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/runnel/runnel/channel"
-)
-
-// Format and Version are the first two fields of a receipt's file. A program that knows another version only
-// says so: a receipt is for being read years later by whatever is installed then.
-const (
-	Format  = "runnel-receipt"
-	Version = 1
 )
 
 // MaxFile bounds what Parse takes: the longest path has 64 hashes, about 5 KiB in all.
 const MaxFile = 64 << 10
 
 // The file is JSON with exactly these fields in this order; only white space is free. Byte strings are
-// lower-case hexadecimal, the genesis hash in the order of block explorers.
+// lower-case hexadecimal, the genesis hash in the order of block explorers. The local API answers in the
+// same form (Receipt in api/v1/runnel.proto). A program that knows another version only says so: receipts
+// are read years later by whatever is installed then.
 type document struct {
 	Format  string   `json:"format"`
 	Version int      `json:"version"`
@@ -67,9 +63,9 @@ type root struct {
 // Marshal writes a receipt as one line of JSON.
 func Marshal(r channel.Receipt) ([]byte, error) {
 	t, c := &r.Terms, &r.Checkpoint
-	d := document{Format: Format, Version: Version, Network: r.Network, Path: make([]string, len(r.Path)),
+	d := document{Format: channel.ReceiptFormat, Version: channel.ReceiptVersion, Network: r.Network, Path: make([]string, len(r.Path)),
 		Payment: entry{r.Seq, r.Payment.ID.String(), uint64(r.Payment.Amount), r.Payment.Ref, uint8(r.Result), r.Result.String()},
-		Lane: lane{c.Lane.String(), channel.TxIDString(t.Genesis), hex.EncodeToString(t.Payer[:]), hex.EncodeToString(t.Payee[:]),
+		Lane: lane{c.Lane.String(), reversedHex(t.Genesis), hex.EncodeToString(t.Payer[:]), hex.EncodeToString(t.Payee[:]),
 			hex.EncodeToString(t.Refund[:]), t.Expiry, uint64(t.Deposit)},
 		Root: root{c.Size, uint64(c.Total), uint64(c.Spent), hex.EncodeToString(c.Hash[:]), hex.EncodeToString(c.Root[:]), c.Time,
 			hex.EncodeToString(c.Payee[:]), hex.EncodeToString(c.Payer[:])},
@@ -123,11 +119,27 @@ func Parse(b []byte) (channel.Receipt, error) {
 	if err != nil {
 		return none, err
 	}
-	var packed bytes.Buffer
-	if err := json.Compact(&packed, b); err != nil || !bytes.Equal(packed.Bytes(), again) {
+	if !sameTokens(b, again) {
 		return none, notOne("a field is missing, there twice, out of order or written in another way")
 	}
 	return r, nil
+}
+
+// sameTokens compares all but white space and how characters of a text are escaped.
+func sameTokens(a, b []byte) bool {
+	x, y := json.NewDecoder(bytes.NewReader(a)), json.NewDecoder(bytes.NewReader(b))
+	x.UseNumber()
+	y.UseNumber()
+	for {
+		s, errX := x.Token()
+		t, errY := y.Token()
+		if errX != nil || errY != nil {
+			return errX == io.EOF && errY == io.EOF
+		}
+		if s != t {
+			return false
+		}
+	}
 }
 
 // checkHead tells what is no receipt at all, or one of another version, before anything else is judged.
@@ -142,11 +154,11 @@ func checkHead(b []byte) error {
 	if err := json.Unmarshal(b, &head); err != nil {
 		return notOne("%v", err)
 	}
-	if head.Format != Format {
-		return notOne("its format is %q, not %q", head.Format, Format)
+	if head.Format != channel.ReceiptFormat {
+		return notOne("its format is %q, not %q", head.Format, channel.ReceiptFormat)
 	}
-	if head.Version != Version {
-		return fmt.Errorf("the receipt has version %d, this program knows %d", head.Version, Version)
+	if head.Version != channel.ReceiptVersion {
+		return fmt.Errorf("the receipt has version %d, this program knows %d", head.Version, channel.ReceiptVersion)
 	}
 	return nil
 }
@@ -188,10 +200,13 @@ func (d *document) value() (channel.Receipt, error) {
 			return r, err
 		}
 	}
-	for i, j := 0, len(t.Genesis)-1; i < j; i, j = i+1, j-1 {
-		t.Genesis[i], t.Genesis[j] = t.Genesis[j], t.Genesis[i]
-	}
+	slices.Reverse(t.Genesis[:])
 	return r, nil
+}
+
+func reversedHex(h [32]byte) string {
+	slices.Reverse(h[:])
+	return hex.EncodeToString(h[:])
 }
 
 func fromHex(name, text string, to []byte) error {

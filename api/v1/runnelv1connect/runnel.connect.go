@@ -96,6 +96,9 @@ const (
 	PaymentServicePayStreamProcedure = "/runnel.v1.PaymentService/PayStream"
 	// PaymentServiceListProcedure is the fully-qualified name of the PaymentService's List RPC.
 	PaymentServiceListProcedure = "/runnel.v1.PaymentService/List"
+	// PaymentServiceGetReceiptProcedure is the fully-qualified name of the PaymentService's GetReceipt
+	// RPC.
+	PaymentServiceGetReceiptProcedure = "/runnel.v1.PaymentService/GetReceipt"
 	// EventServiceWatchProcedure is the fully-qualified name of the EventService's Watch RPC.
 	EventServiceWatchProcedure = "/runnel.v1.EventService/Watch"
 )
@@ -665,6 +668,10 @@ type PaymentServiceClient interface {
 	PayStream(context.Context) *connect.BidiStreamForClient[v1.PayStreamRequest, v1.PayStreamResponse]
 	// List shows history, newest first.
 	List(context.Context, *connect.Request[v1.ListPaymentsRequest]) (*connect.Response[v1.ListPaymentsResponse], error)
+	// GetReceipt proves one payment, or its refusal, to anybody. Where the two sides have not signed so far
+	// yet it asks the peer for that and waits, a quarter of a minute unless the request has a deadline. In
+	// JSON the answer is the receipt's file: store it, and check it anywhere with runnel receipt verify.
+	GetReceipt(context.Context, *connect.Request[v1.GetReceiptRequest]) (*connect.Response[v1.Receipt], error)
 }
 
 // NewPaymentServiceClient constructs a client for the runnel.v1.PaymentService service. By default,
@@ -696,14 +703,21 @@ func NewPaymentServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(paymentServiceMethods.ByName("List")),
 			connect.WithClientOptions(opts...),
 		),
+		getReceipt: connect.NewClient[v1.GetReceiptRequest, v1.Receipt](
+			httpClient,
+			baseURL+PaymentServiceGetReceiptProcedure,
+			connect.WithSchema(paymentServiceMethods.ByName("GetReceipt")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // paymentServiceClient implements PaymentServiceClient.
 type paymentServiceClient struct {
-	pay       *connect.Client[v1.PayRequest, v1.PayResponse]
-	payStream *connect.Client[v1.PayStreamRequest, v1.PayStreamResponse]
-	list      *connect.Client[v1.ListPaymentsRequest, v1.ListPaymentsResponse]
+	pay        *connect.Client[v1.PayRequest, v1.PayResponse]
+	payStream  *connect.Client[v1.PayStreamRequest, v1.PayStreamResponse]
+	list       *connect.Client[v1.ListPaymentsRequest, v1.ListPaymentsResponse]
+	getReceipt *connect.Client[v1.GetReceiptRequest, v1.Receipt]
 }
 
 // Pay calls runnel.v1.PaymentService.Pay.
@@ -721,6 +735,11 @@ func (c *paymentServiceClient) List(ctx context.Context, req *connect.Request[v1
 	return c.list.CallUnary(ctx, req)
 }
 
+// GetReceipt calls runnel.v1.PaymentService.GetReceipt.
+func (c *paymentServiceClient) GetReceipt(ctx context.Context, req *connect.Request[v1.GetReceiptRequest]) (*connect.Response[v1.Receipt], error) {
+	return c.getReceipt.CallUnary(ctx, req)
+}
+
 // PaymentServiceHandler is an implementation of the runnel.v1.PaymentService service.
 type PaymentServiceHandler interface {
 	// Pay makes one payment and answers when the payee's durable answer is known, or with status pending
@@ -732,6 +751,10 @@ type PaymentServiceHandler interface {
 	PayStream(context.Context, *connect.BidiStream[v1.PayStreamRequest, v1.PayStreamResponse]) error
 	// List shows history, newest first.
 	List(context.Context, *connect.Request[v1.ListPaymentsRequest]) (*connect.Response[v1.ListPaymentsResponse], error)
+	// GetReceipt proves one payment, or its refusal, to anybody. Where the two sides have not signed so far
+	// yet it asks the peer for that and waits, a quarter of a minute unless the request has a deadline. In
+	// JSON the answer is the receipt's file: store it, and check it anywhere with runnel receipt verify.
+	GetReceipt(context.Context, *connect.Request[v1.GetReceiptRequest]) (*connect.Response[v1.Receipt], error)
 }
 
 // NewPaymentServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -759,6 +782,12 @@ func NewPaymentServiceHandler(svc PaymentServiceHandler, opts ...connect.Handler
 		connect.WithSchema(paymentServiceMethods.ByName("List")),
 		connect.WithHandlerOptions(opts...),
 	)
+	paymentServiceGetReceiptHandler := connect.NewUnaryHandler(
+		PaymentServiceGetReceiptProcedure,
+		svc.GetReceipt,
+		connect.WithSchema(paymentServiceMethods.ByName("GetReceipt")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/runnel.v1.PaymentService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case PaymentServicePayProcedure:
@@ -767,6 +796,8 @@ func NewPaymentServiceHandler(svc PaymentServiceHandler, opts ...connect.Handler
 			paymentServicePayStreamHandler.ServeHTTP(w, r)
 		case PaymentServiceListProcedure:
 			paymentServiceListHandler.ServeHTTP(w, r)
+		case PaymentServiceGetReceiptProcedure:
+			paymentServiceGetReceiptHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -786,6 +817,10 @@ func (UnimplementedPaymentServiceHandler) PayStream(context.Context, *connect.Bi
 
 func (UnimplementedPaymentServiceHandler) List(context.Context, *connect.Request[v1.ListPaymentsRequest]) (*connect.Response[v1.ListPaymentsResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("runnel.v1.PaymentService.List is not implemented"))
+}
+
+func (UnimplementedPaymentServiceHandler) GetReceipt(context.Context, *connect.Request[v1.GetReceiptRequest]) (*connect.Response[v1.Receipt], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("runnel.v1.PaymentService.GetReceipt is not implemented"))
 }
 
 // EventServiceClient is a client for the runnel.v1.EventService service.
