@@ -40,4 +40,6 @@ type Node interface {
 	// Watch calls fn for every event after since, first the stored ones, then live, until ctx ends or
 	// fn fails. It neither loses nor repeats an event.
 	Watch(ctx context.Context, since uint64, fn func(channel.Event) error) error
+
+	LogNode
 }

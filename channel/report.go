@@ -316,4 +316,12 @@ type SettleResult struct {
 	Value   Sat
 	Fee     Sat
 	FeeRate uint64 // sat per 1000 vB
+	// LogReport is what came of checking a node's own book.
+}
+type LogReport struct {
+	Records  uint64 // of the journal; 0 if there is none
+	Bytes    int64  // that it takes on the disk
+	Lanes    uint64
+	Payments uint64
+	Problems []string // empty: all of it is right
 }

@@ -83,19 +83,19 @@ func (d *digester) of(key, value []byte) (out digest) {
 	return out
 }
 
-// book is one of the two, in short: a digest of each record that changes, a tally of those that don't.
-type book struct {
+// summary is one of the two books, in short: a digest of each record that changes, a tally of those that don't.
+type summary struct {
 	*digester
 	hot     map[string]digest
 	tallies map[byte]*tally
 }
 
-func newBook(d *digester) *book {
-	return &book{digester: d, hot: map[string]digest{}, tallies: map[byte]*tally{prefixFrame: {}, prefixRefusal: {}, prefixEvent: {}, prefixID: {}}}
+func newSummary(d *digester) *summary {
+	return &summary{digester: d, hot: map[string]digest{}, tallies: map[byte]*tally{prefixFrame: {}, prefixRefusal: {}, prefixEvent: {}, prefixID: {}}}
 }
 
 // replayed takes a group of the journal.
-func (b *book) replayed(g *journal.Group) error {
+func (b *summary) replayed(g *journal.Group) error {
 	for i := range g.Ops {
 		op := &g.Ops[i]
 		kind := op.Key[0]
@@ -117,7 +117,7 @@ func (b *book) replayed(g *journal.Group) error {
 }
 
 // ids adds the id records that follow from an own frame.
-func (b *book) ids(frame []byte) error {
+func (b *summary) ids(frame []byte) error {
 	return idsOf(frame, func(key, value []byte) error {
 		b.tallies[prefixID].add(b.of(key, value))
 		return nil
@@ -141,7 +141,7 @@ func idsOf(frame []byte, fn func(key, value []byte) error) error {
 
 // stored takes a record of the store and reports whether it is as the journal says, as far as one record
 // tells.
-func (b *book) stored(of *book, key, value []byte) bool {
+func (b *summary) stored(of *summary, key, value []byte) bool {
 	kind := key[0]
 	if once(kind) || kind == prefixID {
 		b.tallies[kind].add(b.of(key, value))
@@ -160,7 +160,7 @@ func (b *book) stored(of *book, key, value []byte) bool {
 
 // equal reports whether a book of the store has all that the journal's has, after every record of the
 // store was as the journal says.
-func (b *book) equal(of *book) bool {
+func (b *summary) equal(of *summary) bool {
 	for kind, t := range of.tallies {
 		if *b.tallies[kind] != *t {
 			return false
@@ -172,7 +172,7 @@ func (b *book) equal(of *book) bool {
 // compare reads both books once.
 func compare(s store.Store, j Journal, random func([]byte)) (equal bool, records uint64, findings []journal.Finding, err error) {
 	d := newDigester(random)
-	mine, of := newBook(d), newBook(d)
+	mine, of := newSummary(d), newSummary(d)
 	if findings, err = j.Replay(of.replayed); err != nil {
 		return false, 0, findings, err
 	}

@@ -165,8 +165,8 @@ func verbOf(program string, words []string) string {
 	for len(words) > 1 && (words[0] == "--node" || words[0] == "--data-dir") {
 		words = words[2:]
 	}
-	if len(words) > 1 && words[0] == "dev" && words[1] == "mine" {
-		return program + " dev mine"
+	if len(words) > 1 && (words[0] == "dev" && words[1] == "mine" || words[0] == "log") {
+		return program + " " + words[0] + " " + words[1]
 	}
 	return program + " " + words[0]
 }

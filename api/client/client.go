@@ -36,6 +36,7 @@ type Client struct {
 	payments runnelv1connect.PaymentServiceClient
 	streams  runnelv1connect.PaymentServiceClient // HTTP/2
 	events   runnelv1connect.EventServiceClient
+	log      runnelv1connect.LogServiceClient
 
 	transports []*http.Transport
 	shared     sharedStream
@@ -69,6 +70,7 @@ func Dial(socket string, options ...Option) (*Client, error) {
 	c.payments = runnelv1connect.NewPaymentServiceClient(calls, baseURL, set)
 	c.streams = runnelv1connect.NewPaymentServiceClient(streams, baseURL, set)
 	c.events = runnelv1connect.NewEventServiceClient(streams, baseURL, set)
+	c.log = runnelv1connect.NewLogServiceClient(streams, baseURL, set)
 	return c, nil
 }
 

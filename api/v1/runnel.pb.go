@@ -3677,6 +3677,219 @@ func (x *Event) GetText() string {
 	return ""
 }
 
+type ExportLogRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id or unique prefix; empty: all channels.
+	ChannelId     string `protobuf:"bytes,1,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportLogRequest) Reset() {
+	*x = ExportLogRequest{}
+	mi := &file_api_v1_runnel_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportLogRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportLogRequest) ProtoMessage() {}
+
+func (x *ExportLogRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportLogRequest.ProtoReflect.Descriptor instead.
+func (*ExportLogRequest) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *ExportLogRequest) GetChannelId() string {
+	if x != nil {
+		return x.ChannelId
+	}
+	return ""
+}
+
+type ExportLogResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whole lines, with their line feeds.
+	Lines         string `protobuf:"bytes,1,opt,name=lines,proto3" json:"lines,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportLogResponse) Reset() {
+	*x = ExportLogResponse{}
+	mi := &file_api_v1_runnel_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportLogResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportLogResponse) ProtoMessage() {}
+
+func (x *ExportLogResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportLogResponse.ProtoReflect.Descriptor instead.
+func (*ExportLogResponse) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *ExportLogResponse) GetLines() string {
+	if x != nil {
+		return x.Lines
+	}
+	return ""
+}
+
+type VerifyLogRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id or unique prefix; empty: all channels.
+	ChannelId     string `protobuf:"bytes,1,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyLogRequest) Reset() {
+	*x = VerifyLogRequest{}
+	mi := &file_api_v1_runnel_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyLogRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyLogRequest) ProtoMessage() {}
+
+func (x *VerifyLogRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyLogRequest.ProtoReflect.Descriptor instead.
+func (*VerifyLogRequest) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *VerifyLogRequest) GetChannelId() string {
+	if x != nil {
+		return x.ChannelId
+	}
+	return ""
+}
+
+type VerifyLogResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the journal, with the space that it takes.
+	Records  uint64 `protobuf:"varint,1,opt,name=records,proto3" json:"records,omitempty"`
+	Bytes    uint64 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Lanes    uint64 `protobuf:"varint,3,opt,name=lanes,proto3" json:"lanes,omitempty"`
+	Payments uint64 `protobuf:"varint,4,opt,name=payments,proto3" json:"payments,omitempty"`
+	// Empty: all of it is right.
+	Problems      []string `protobuf:"bytes,5,rep,name=problems,proto3" json:"problems,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyLogResponse) Reset() {
+	*x = VerifyLogResponse{}
+	mi := &file_api_v1_runnel_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyLogResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyLogResponse) ProtoMessage() {}
+
+func (x *VerifyLogResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyLogResponse.ProtoReflect.Descriptor instead.
+func (*VerifyLogResponse) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *VerifyLogResponse) GetRecords() uint64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *VerifyLogResponse) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *VerifyLogResponse) GetLanes() uint64 {
+	if x != nil {
+		return x.Lanes
+	}
+	return 0
+}
+
+func (x *VerifyLogResponse) GetPayments() uint64 {
+	if x != nil {
+		return x.Payments
+	}
+	return 0
+}
+
+func (x *VerifyLogResponse) GetProblems() []string {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
 var File_api_v1_runnel_proto protoreflect.FileDescriptor
 
 const file_api_v1_runnel_proto_rawDesc = "" +
@@ -4002,7 +4215,21 @@ const file_api_v1_runnel_proto_rawDesc = "" +
 	"\x05phase\x18\x06 \x01(\tR\x05phase\x12,\n" +
 	"\apayment\x18\a \x01(\v2\x12.runnel.v1.PaymentR\apayment\x12\x12\n" +
 	"\x04txid\x18\b \x01(\tR\x04txid\x12\x12\n" +
-	"\x04text\x18\t \x01(\tR\x04text2\xe3\x02\n" +
+	"\x04text\x18\t \x01(\tR\x04text\"1\n" +
+	"\x10ExportLogRequest\x12\x1d\n" +
+	"\n" +
+	"channel_id\x18\x01 \x01(\tR\tchannelId\")\n" +
+	"\x11ExportLogResponse\x12\x14\n" +
+	"\x05lines\x18\x01 \x01(\tR\x05lines\"1\n" +
+	"\x10VerifyLogRequest\x12\x1d\n" +
+	"\n" +
+	"channel_id\x18\x01 \x01(\tR\tchannelId\"\x91\x01\n" +
+	"\x11VerifyLogResponse\x12\x18\n" +
+	"\arecords\x18\x01 \x01(\x04R\arecords\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x14\n" +
+	"\x05lanes\x18\x03 \x01(\x04R\x05lanes\x12\x1a\n" +
+	"\bpayments\x18\x04 \x01(\x04R\bpayments\x12\x1a\n" +
+	"\bproblems\x18\x05 \x03(\tR\bproblems2\xe3\x02\n" +
 	"\vNodeService\x12F\n" +
 	"\tGetStatus\x12\x1b.runnel.v1.GetStatusRequest\x1a\x1c.runnel.v1.GetStatusResponse\x127\n" +
 	"\x04Stop\x12\x16.runnel.v1.StopRequest\x1a\x17.runnel.v1.StopResponse\x12@\n" +
@@ -4031,7 +4258,11 @@ const file_api_v1_runnel_proto_rawDesc = "" +
 	"\n" +
 	"GetReceipt\x12\x1c.runnel.v1.GetReceiptRequest\x1a\x12.runnel.v1.Receipt2D\n" +
 	"\fEventService\x124\n" +
-	"\x05Watch\x12\x17.runnel.v1.WatchRequest\x1a\x10.runnel.v1.Event0\x01B*Z(github.com/runnel/runnel/api/v1;runnelv1b\x06proto3"
+	"\x05Watch\x12\x17.runnel.v1.WatchRequest\x1a\x10.runnel.v1.Event0\x012\x98\x01\n" +
+	"\n" +
+	"LogService\x12E\n" +
+	"\x06Export\x12\x1b.runnel.v1.ExportLogRequest\x1a\x1c.runnel.v1.ExportLogResponse0\x01\x12C\n" +
+	"\x06Verify\x12\x1b.runnel.v1.VerifyLogRequest\x1a\x1c.runnel.v1.VerifyLogResponseB*Z(github.com/runnel/runnel/api/v1;runnelv1b\x06proto3"
 
 var (
 	file_api_v1_runnel_proto_rawDescOnce sync.Once
@@ -4046,7 +4277,7 @@ func file_api_v1_runnel_proto_rawDescGZIP() []byte {
 }
 
 var file_api_v1_runnel_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_api_v1_runnel_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
+var file_api_v1_runnel_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_api_v1_runnel_proto_goTypes = []any{
 	(PaymentStatus_Value)(0),         // 0: runnel.v1.PaymentStatus.Value
 	(*ErrorInfo)(nil),                // 1: runnel.v1.ErrorInfo
@@ -4100,6 +4331,10 @@ var file_api_v1_runnel_proto_goTypes = []any{
 	(*ReceiptRoot)(nil),              // 49: runnel.v1.ReceiptRoot
 	(*WatchRequest)(nil),             // 50: runnel.v1.WatchRequest
 	(*Event)(nil),                    // 51: runnel.v1.Event
+	(*ExportLogRequest)(nil),         // 52: runnel.v1.ExportLogRequest
+	(*ExportLogResponse)(nil),        // 53: runnel.v1.ExportLogResponse
+	(*VerifyLogRequest)(nil),         // 54: runnel.v1.VerifyLogRequest
+	(*VerifyLogResponse)(nil),        // 55: runnel.v1.VerifyLogResponse
 }
 var file_api_v1_runnel_proto_depIdxs = []int32{
 	16, // 0: runnel.v1.GetStatusResponse.wallet:type_name -> runnel.v1.Balance
@@ -4140,28 +4375,32 @@ var file_api_v1_runnel_proto_depIdxs = []int32{
 	42, // 35: runnel.v1.PaymentService.List:input_type -> runnel.v1.ListPaymentsRequest
 	45, // 36: runnel.v1.PaymentService.GetReceipt:input_type -> runnel.v1.GetReceiptRequest
 	50, // 37: runnel.v1.EventService.Watch:input_type -> runnel.v1.WatchRequest
-	3,  // 38: runnel.v1.NodeService.GetStatus:output_type -> runnel.v1.GetStatusResponse
-	5,  // 39: runnel.v1.NodeService.Stop:output_type -> runnel.v1.StopResponse
-	7,  // 40: runnel.v1.NodeService.Connect:output_type -> runnel.v1.ConnectResponse
-	9,  // 41: runnel.v1.NodeService.Disconnect:output_type -> runnel.v1.DisconnectResponse
-	11, // 42: runnel.v1.NodeService.ListPeers:output_type -> runnel.v1.ListPeersResponse
-	14, // 43: runnel.v1.WalletService.NewAddress:output_type -> runnel.v1.NewAddressResponse
-	16, // 44: runnel.v1.WalletService.GetBalance:output_type -> runnel.v1.Balance
-	19, // 45: runnel.v1.WalletService.Send:output_type -> runnel.v1.SentResponse
-	19, // 46: runnel.v1.WalletService.Bump:output_type -> runnel.v1.SentResponse
-	21, // 47: runnel.v1.WalletService.ListTransactions:output_type -> runnel.v1.ListTransactionsResponse
-	24, // 48: runnel.v1.ChannelService.Open:output_type -> runnel.v1.OpenChannelResponse
-	26, // 49: runnel.v1.ChannelService.List:output_type -> runnel.v1.ListChannelsResponse
-	28, // 50: runnel.v1.ChannelService.Get:output_type -> runnel.v1.Channel
-	30, // 51: runnel.v1.ChannelService.Close:output_type -> runnel.v1.CloseChannelResponse
-	32, // 52: runnel.v1.ChannelService.Settle:output_type -> runnel.v1.SettleResponse
-	36, // 53: runnel.v1.PaymentService.Pay:output_type -> runnel.v1.PayResponse
-	39, // 54: runnel.v1.PaymentService.PayStream:output_type -> runnel.v1.PayStreamResponse
-	43, // 55: runnel.v1.PaymentService.List:output_type -> runnel.v1.ListPaymentsResponse
-	46, // 56: runnel.v1.PaymentService.GetReceipt:output_type -> runnel.v1.Receipt
-	51, // 57: runnel.v1.EventService.Watch:output_type -> runnel.v1.Event
-	38, // [38:58] is the sub-list for method output_type
-	18, // [18:38] is the sub-list for method input_type
+	52, // 38: runnel.v1.LogService.Export:input_type -> runnel.v1.ExportLogRequest
+	54, // 39: runnel.v1.LogService.Verify:input_type -> runnel.v1.VerifyLogRequest
+	3,  // 40: runnel.v1.NodeService.GetStatus:output_type -> runnel.v1.GetStatusResponse
+	5,  // 41: runnel.v1.NodeService.Stop:output_type -> runnel.v1.StopResponse
+	7,  // 42: runnel.v1.NodeService.Connect:output_type -> runnel.v1.ConnectResponse
+	9,  // 43: runnel.v1.NodeService.Disconnect:output_type -> runnel.v1.DisconnectResponse
+	11, // 44: runnel.v1.NodeService.ListPeers:output_type -> runnel.v1.ListPeersResponse
+	14, // 45: runnel.v1.WalletService.NewAddress:output_type -> runnel.v1.NewAddressResponse
+	16, // 46: runnel.v1.WalletService.GetBalance:output_type -> runnel.v1.Balance
+	19, // 47: runnel.v1.WalletService.Send:output_type -> runnel.v1.SentResponse
+	19, // 48: runnel.v1.WalletService.Bump:output_type -> runnel.v1.SentResponse
+	21, // 49: runnel.v1.WalletService.ListTransactions:output_type -> runnel.v1.ListTransactionsResponse
+	24, // 50: runnel.v1.ChannelService.Open:output_type -> runnel.v1.OpenChannelResponse
+	26, // 51: runnel.v1.ChannelService.List:output_type -> runnel.v1.ListChannelsResponse
+	28, // 52: runnel.v1.ChannelService.Get:output_type -> runnel.v1.Channel
+	30, // 53: runnel.v1.ChannelService.Close:output_type -> runnel.v1.CloseChannelResponse
+	32, // 54: runnel.v1.ChannelService.Settle:output_type -> runnel.v1.SettleResponse
+	36, // 55: runnel.v1.PaymentService.Pay:output_type -> runnel.v1.PayResponse
+	39, // 56: runnel.v1.PaymentService.PayStream:output_type -> runnel.v1.PayStreamResponse
+	43, // 57: runnel.v1.PaymentService.List:output_type -> runnel.v1.ListPaymentsResponse
+	46, // 58: runnel.v1.PaymentService.GetReceipt:output_type -> runnel.v1.Receipt
+	51, // 59: runnel.v1.EventService.Watch:output_type -> runnel.v1.Event
+	53, // 60: runnel.v1.LogService.Export:output_type -> runnel.v1.ExportLogResponse
+	55, // 61: runnel.v1.LogService.Verify:output_type -> runnel.v1.VerifyLogResponse
+	40, // [40:62] is the sub-list for method output_type
+	18, // [18:40] is the sub-list for method input_type
 	18, // [18:18] is the sub-list for extension type_name
 	18, // [18:18] is the sub-list for extension extendee
 	0,  // [0:18] is the sub-list for field type_name
@@ -4178,9 +4417,9 @@ func file_api_v1_runnel_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_v1_runnel_proto_rawDesc), len(file_api_v1_runnel_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   51,
+			NumMessages:   55,
 			NumExtensions: 0,
-			NumServices:   5,
+			NumServices:   6,
 		},
 		GoTypes:           file_api_v1_runnel_proto_goTypes,
 		DependencyIndexes: file_api_v1_runnel_proto_depIdxs,

@@ -54,6 +54,8 @@ type fakeNode struct {
 	old      bool // events are of yesterday
 	receipt  channel.ReceiptRequest
 	status   channel.NodeStatus
+	book     []byte
+	log      channel.LogReport
 }
 
 func newFake() *fakeNode {

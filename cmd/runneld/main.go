@@ -83,7 +83,7 @@ func run(ctx context.Context, s *Settings) (err error) {
 	return err
 }
 
-func newLog(f *os.File, format string, level *slog.LevelVar) *slog.Logger {
+func newLog(f *os.File, format string, level slog.Leveler) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	if format == "json" {
 		return slog.New(slog.NewJSONHandler(f, options))

@@ -98,7 +98,7 @@ func (p *parts) openStore(c *Config, s seed, dir *dataDir) error {
 	}
 	db, err := badger.Open(badger.Options{Dir: dir.file("db"), Key: key, Create: dir.id == nil, Log: p.log})
 	if err != nil {
-		return fmt.Errorf("the database can't be opened: %w", err)
+		return noDatabase(err, dir)
 	}
 	p.onClose(db.Close)
 	journal, err := p.openJournal(c, s, dir, db)

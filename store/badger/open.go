@@ -111,7 +111,7 @@ func create(o Options) error {
 	if err != nil {
 		return err
 	}
-	if err = errors.Join(writeFormat(db), db.Close()); err != nil {
+	if err = errors.Join(writeFormat(db, Format), db.Close()); err != nil {
 		return fmt.Errorf("store: creating %s: %w", o.Dir, err)
 	}
 	if err := os.Remove(o.Dir); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -160,9 +160,9 @@ func profile(dir string, o Options) badger.Options {
 		WithLogger(logger{o.Log})
 }
 
-func writeFormat(db *badger.DB) error {
+func writeFormat(db *badger.DB, format uint32) error {
 	return db.Update(func(txn *badger.Txn) error {
-		return txn.Set(formatKey, binary.BigEndian.AppendUint32(nil, Format))
+		return txn.Set(formatKey, binary.BigEndian.AppendUint32(nil, format))
 	})
 }
 

@@ -14,12 +14,12 @@ import (
 
 // Store is a store.Store on Badger.
 type Store struct {
-	db     *badger.DB
-	dir    *directory
-	format uint32
+	db  *badger.DB
+	dir *directory
 
-	writing sync.Mutex // one transaction at a time; guards broken
+	writing sync.Mutex // one transaction at a time; guards broken and format
 	broken  error
+	format  uint32
 	alone   atomic.Bool // the second copy failed: what this one holds was promised to nobody
 
 	mu     sync.Mutex // guards the fields below
@@ -38,22 +38,25 @@ func newStore(db *badger.DB, path string, format uint32) (*Store, error) {
 	return s, nil
 }
 
-// Format is that of the database, as it was opened. Upgrade makes it this program's, once what the newer
-// one asks for is there.
-func (s *Store) Format() uint32 { return s.format }
+// Format is that of the database. WriteFormat changes it, once what the other one asks for is there.
+func (s *Store) Format() uint32 {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	return s.format
+}
 
-// Upgrade writes the format record.
-func (s *Store) Upgrade() error {
+// WriteFormat writes the format record.
+func (s *Store) WriteFormat(format uint32) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
 	defer s.leave()
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	if err := writeFormat(s.db); err != nil {
+	if err := writeFormat(s.db, format); err != nil {
 		return fmt.Errorf("store: writing the format record: %w", err)
 	}
-	s.format = Format
+	s.format = format
 	return nil
 }
 

@@ -46,6 +46,8 @@ const (
 	PaymentServiceName = "runnel.v1.PaymentService"
 	// EventServiceName is the fully-qualified name of the EventService service.
 	EventServiceName = "runnel.v1.EventService"
+	// LogServiceName is the fully-qualified name of the LogService service.
+	LogServiceName = "runnel.v1.LogService"
 )
 
 // These constants are the fully-qualified names of the RPCs defined in this package. They're
@@ -101,6 +103,10 @@ const (
 	PaymentServiceGetReceiptProcedure = "/runnel.v1.PaymentService/GetReceipt"
 	// EventServiceWatchProcedure is the fully-qualified name of the EventService's Watch RPC.
 	EventServiceWatchProcedure = "/runnel.v1.EventService/Watch"
+	// LogServiceExportProcedure is the fully-qualified name of the LogService's Export RPC.
+	LogServiceExportProcedure = "/runnel.v1.LogService/Export"
+	// LogServiceVerifyProcedure is the fully-qualified name of the LogService's Verify RPC.
+	LogServiceVerifyProcedure = "/runnel.v1.LogService/Verify"
 )
 
 // NodeServiceClient is a client for the runnel.v1.NodeService service.
@@ -895,4 +901,104 @@ type UnimplementedEventServiceHandler struct{}
 
 func (UnimplementedEventServiceHandler) Watch(context.Context, *connect.Request[v1.WatchRequest], *connect.ServerStream[v1.Event]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("runnel.v1.EventService.Watch is not implemented"))
+}
+
+// LogServiceClient is a client for the runnel.v1.LogService service.
+type LogServiceClient interface {
+	// Export sends the book in the format of docs/operations.md, some lines at a time.
+	Export(context.Context, *connect.Request[v1.ExportLogRequest]) (*connect.ServerStreamForClient[v1.ExportLogResponse], error)
+	// Verify checks the journal, the database and the lanes against one another.
+	Verify(context.Context, *connect.Request[v1.VerifyLogRequest]) (*connect.Response[v1.VerifyLogResponse], error)
+}
+
+// NewLogServiceClient constructs a client for the runnel.v1.LogService service. By default, it uses
+// the Connect protocol with the binary Protobuf Codec, asks for gzipped responses, and sends
+// uncompressed requests. To use the gRPC or gRPC-Web protocols, supply the connect.WithGRPC() or
+// connect.WithGRPCWeb() options.
+//
+// The URL supplied here should be the base URL for the Connect or gRPC server (for example,
+// http://api.acme.com or https://acme.com/grpc).
+func NewLogServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...connect.ClientOption) LogServiceClient {
+	baseURL = strings.TrimRight(baseURL, "/")
+	logServiceMethods := v1.File_api_v1_runnel_proto.Services().ByName("LogService").Methods()
+	return &logServiceClient{
+		export: connect.NewClient[v1.ExportLogRequest, v1.ExportLogResponse](
+			httpClient,
+			baseURL+LogServiceExportProcedure,
+			connect.WithSchema(logServiceMethods.ByName("Export")),
+			connect.WithClientOptions(opts...),
+		),
+		verify: connect.NewClient[v1.VerifyLogRequest, v1.VerifyLogResponse](
+			httpClient,
+			baseURL+LogServiceVerifyProcedure,
+			connect.WithSchema(logServiceMethods.ByName("Verify")),
+			connect.WithClientOptions(opts...),
+		),
+	}
+}
+
+// logServiceClient implements LogServiceClient.
+type logServiceClient struct {
+	export *connect.Client[v1.ExportLogRequest, v1.ExportLogResponse]
+	verify *connect.Client[v1.VerifyLogRequest, v1.VerifyLogResponse]
+}
+
+// Export calls runnel.v1.LogService.Export.
+func (c *logServiceClient) Export(ctx context.Context, req *connect.Request[v1.ExportLogRequest]) (*connect.ServerStreamForClient[v1.ExportLogResponse], error) {
+	return c.export.CallServerStream(ctx, req)
+}
+
+// Verify calls runnel.v1.LogService.Verify.
+func (c *logServiceClient) Verify(ctx context.Context, req *connect.Request[v1.VerifyLogRequest]) (*connect.Response[v1.VerifyLogResponse], error) {
+	return c.verify.CallUnary(ctx, req)
+}
+
+// LogServiceHandler is an implementation of the runnel.v1.LogService service.
+type LogServiceHandler interface {
+	// Export sends the book in the format of docs/operations.md, some lines at a time.
+	Export(context.Context, *connect.Request[v1.ExportLogRequest], *connect.ServerStream[v1.ExportLogResponse]) error
+	// Verify checks the journal, the database and the lanes against one another.
+	Verify(context.Context, *connect.Request[v1.VerifyLogRequest]) (*connect.Response[v1.VerifyLogResponse], error)
+}
+
+// NewLogServiceHandler builds an HTTP handler from the service implementation. It returns the path
+// on which to mount the handler and the handler itself.
+//
+// By default, handlers support the Connect, gRPC, and gRPC-Web protocols with the binary Protobuf
+// and JSON codecs. They also support gzip compression.
+func NewLogServiceHandler(svc LogServiceHandler, opts ...connect.HandlerOption) (string, http.Handler) {
+	logServiceMethods := v1.File_api_v1_runnel_proto.Services().ByName("LogService").Methods()
+	logServiceExportHandler := connect.NewServerStreamHandler(
+		LogServiceExportProcedure,
+		svc.Export,
+		connect.WithSchema(logServiceMethods.ByName("Export")),
+		connect.WithHandlerOptions(opts...),
+	)
+	logServiceVerifyHandler := connect.NewUnaryHandler(
+		LogServiceVerifyProcedure,
+		svc.Verify,
+		connect.WithSchema(logServiceMethods.ByName("Verify")),
+		connect.WithHandlerOptions(opts...),
+	)
+	return "/runnel.v1.LogService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case LogServiceExportProcedure:
+			logServiceExportHandler.ServeHTTP(w, r)
+		case LogServiceVerifyProcedure:
+			logServiceVerifyHandler.ServeHTTP(w, r)
+		default:
+			http.NotFound(w, r)
+		}
+	})
+}
+
+// UnimplementedLogServiceHandler returns CodeUnimplemented from all methods.
+type UnimplementedLogServiceHandler struct{}
+
+func (UnimplementedLogServiceHandler) Export(context.Context, *connect.Request[v1.ExportLogRequest], *connect.ServerStream[v1.ExportLogResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("runnel.v1.LogService.Export is not implemented"))
+}
+
+func (UnimplementedLogServiceHandler) Verify(context.Context, *connect.Request[v1.VerifyLogRequest]) (*connect.Response[v1.VerifyLogResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("runnel.v1.LogService.Verify is not implemented"))
 }

@@ -1,0 +1,20 @@
+package main
+
+import (
+	"context"
+	"io"
+
+	"github.com/runnel/runnel/channel"
+)
+
+func (f *fakeNode) ExportLog(_ context.Context, filter string, w io.Writer) error {
+	if err := f.ask("export " + filter); err != nil {
+		return err
+	}
+	_, err := w.Write(f.book)
+	return err
+}
+
+func (f *fakeNode) VerifyLog(_ context.Context, filter string) (channel.LogReport, error) {
+	return f.log, f.ask("verify " + filter)
+}
