@@ -120,14 +120,13 @@ func (s *State) Confirmations(out bool) uint32 {
 // dueFunding is what funding asks for at this height.
 func (s *State) dueFunding() []Effect {
 	effects := append(s.dueReady(), s.dueOpen()...)
-	if s.Phase != PhaseAgreed && s.Phase != PhaseOpen {
-		return effects
-	}
 	f := &s.OutFunding
-	if f.Tx != nil {
-		if _, ok := f.Claim(); !ok && !planted("published once") {
+	if f.Tx != nil && f.Spend == nil {
+		if _, ok := f.Claim(); !ok && !planted("published once") { // also when the channel ends before it is in a block
 			effects = append(effects, Publish{Tx: *f.Tx})
 		}
+	}
+	if s.Phase != PhaseAgreed && s.Phase != PhaseOpen || f.Tx != nil {
 		return effects
 	}
 	if s.wantsFunding() {

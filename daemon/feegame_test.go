@@ -207,11 +207,11 @@ func (g *game) mine() {
 	g.net.MineEmpty(1)
 }
 
-// wants sets what miners want; mempools drop what pays less than a quarter of it. The estimate follows, or
-// lies, or is gone.
+// wants sets what miners want; mempools drop what pays far less (it is also what makes an output dust there,
+// so it is not more). The estimate follows, or lies, or is gone.
 func (g *game) wants(rate ledger.FeeRate) {
 	g.market = rate
-	g.net.SetMinFee(max(rate/4, 1000))
+	g.net.SetMinFee(max(rate/20, 1000))
 	g.net.SetEstimate([]ledger.FeeRate{rate, rate, rate / 2, 0}[g.r.IntN(4)])
 }
 

@@ -26,6 +26,7 @@ import (
 //	p <peer id>                 addresses of a peer
 //	m <lane key>                newest checkpoint of a lane's log: a root that both sides signed
 //	n <lane key>                checkpoint below which the lane's frames were deleted
+//	w <transaction id>          a payment or fee bump of the own wallet that is not deep yet: fee, transaction
 //	x <transaction id>          a settlement of several lanes that is not deep yet
 //
 // A lane key is the first eight bytes of the lane id; no two lanes of a node share one.

@@ -30,6 +30,7 @@ func (n *Node) resend(away error) {
 
 func (n *Node) resendAll() {
 	n.batches.resend()
+	n.resendWallet()
 	for _, d := range n.live() {
 		if p := channel.Phase(d.phase.Load()); p == channel.PhaseClosing || p == channel.PhaseSettling {
 			d.post(inspect{func(d *driver) { d.resend() }})

@@ -119,6 +119,7 @@ func (n *Node) Send(ctx context.Context, address string, amount channel.Sat, all
 	if err != nil {
 		return channel.Sent{}, n.fault(err)
 	}
+	n.keepSent(tx)
 	return n.sent(tx, script), nil
 }
 
@@ -148,6 +149,7 @@ func (n *Node) Bump(ctx context.Context, txid string, rate uint64) (channel.Sent
 	if err != nil {
 		return channel.Sent{}, n.fault(err)
 	}
+	n.keepSent(tx)
 	return channel.Sent{TxID: channel.TxIDString(tx.ID), Fee: tx.Fee}, nil
 }
 
@@ -216,8 +218,9 @@ func (n *Node) attention() (list []string) {
 	for _, d := range n.live() {
 		var info channel.ChannelInfo
 		var frozen bool
+		var end string
 		n.read(d, func(d *driver) {
-			info = d.w.st.Info()
+			info, end = d.w.st.Info(), d.endNote(tip.Height)
 			frozen = d.w.st.Out.Frozen != channel.NotFrozen || d.w.st.In.Frozen != channel.NotFrozen
 		})
 		id := d.id.String()[:8]
@@ -226,8 +229,8 @@ func (n *Node) attention() (list []string) {
 			list = append(list, fmt.Sprintf("channel %s is frozen: %s; close it with: runnel close %s", id, info.Reason, id))
 		case info.Phase == channel.PhaseRecovering:
 			list = append(list, fmt.Sprintf("channel %s is recovering: close it with: runnel close %s", id, id))
-		case info.Phase == channel.PhaseOpen && tip.Height+n.cfg.Heights.CloseStop >= info.Expiry:
-			list = append(list, fmt.Sprintf("channel %s expires at block %d, in %d blocks: close it, or it is settled alone", id, info.Expiry, int64(info.Expiry)-int64(tip.Height)))
+		case end != "":
+			list = append(list, "channel "+id+" "+end)
 		}
 	}
 	return list
