@@ -81,8 +81,8 @@ func (s *State) offer() []Effect {
 
 // CanCloseTogether reports whether a closing transaction may be signed now.
 func (s *State) CanCloseTogether() bool {
-	_, out := s.OutFunding.Claim()
-	_, in := s.InFunding.Claim()
+	_, out := s.Funded(true)
+	_, in := s.Funded(false)
 	return s.Phase == PhaseClosing && s.Closing.Mine != nil && s.Closing.Peers != nil && s.Closing.Tx == nil &&
 		s.latest() < sub(s.earliestExpiry(), s.Terms.Heights.CloseStop) &&
 		(out || in) && s.OutFunding.Spend == nil && s.InFunding.Spend == nil
@@ -103,14 +103,14 @@ func (s *State) Payouts() (self, peer Sat, err error) {
 	if s.Closing.Mine == nil || s.Closing.Peers == nil {
 		return 0, 0, fail(KindForbidden, "both sides must have stopped")
 	}
-	if o, ok := s.OutFunding.Claim(); ok {
+	if o, ok := s.Funded(true); ok {
 		f := s.Closing.Peers.In.Spent.SatCeil()
 		if f > o.Value {
 			return 0, 0, fail(KindBadVoucher, "spent is more than the deposit")
 		}
 		self, peer = o.Value-f, f
 	}
-	if o, ok := s.InFunding.Claim(); ok {
+	if o, ok := s.Funded(false); ok {
 		f := s.Closing.Mine.In.Spent.SatCeil()
 		if f > o.Value {
 			return 0, 0, fail(KindBadVoucher, "spent is more than the deposit")
@@ -155,19 +155,30 @@ func (s *State) giveUp() []Effect {
 // GivenUp reports whether the channel was ended before the deposit came for which its address was given out.
 func (s *State) GivenUp() bool { return s.Phase == PhaseSettling && s.unfunded() && s.awaits() }
 
-func (s *State) closeAlone() ([]Effect, error) {
+func (s *State) closeAlone(e CloseAlone) ([]Effect, error) {
+	if len(e.To) > MaxPayoutScript {
+		return nil, fail(KindInvalid, "the payout script has %d bytes", len(e.To))
+	}
 	if s.Phase == PhaseAgreed && s.unfunded() {
 		return s.giveUp(), nil
 	}
 	if s.Phase != PhaseSettling && !s.Phase.CanMove(PhaseSettling) {
 		return nil, fail(KindForbidden, "the channel is %s already", s.Phase)
 	}
-	return append(s.move(PhaseSettling), s.due()...), nil
+	effects := s.move(PhaseSettling)
+	if len(e.To) > 0 {
+		s.Closing.To = e.To
+		effects = append(effects, Save{Cold: true})
+	}
+	return append(effects, s.due()...), nil
 }
 
 // dueClose publishes the close again until it is in a block, and stops waiting for one.
 func (s *State) dueClose() []Effect {
 	if s.OutFunding.Spend != nil || s.InFunding.Spend != nil {
+		if s.Tip >= s.Closing.At+CloseTimeout && s.CanSettle() { // the close was without the lane that pays us
+			return s.move(PhaseSettling)
+		}
 		return nil
 	}
 	if s.Closing.Tx != nil {

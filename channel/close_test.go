@@ -93,3 +93,55 @@ func TestVerified(t *testing.T) {
 	}
 	refuses(t, bob, channel.Verified{}, channel.KindForbidden)
 }
+
+// A close is over outputs that are what was agreed: signed over another it would be worth nothing.
+func TestCloseLeavesAWrongOutputOut(t *testing.T) {
+	s := open(t)
+	s.InFunding.Seen = []channel.Output{{Outpoint: s.InFunding.Claimed, Value: 49_999, Height: s.Tip}}
+	s.In = channel.Lane{NextSeq: 1, Acked: 1}
+	step(t, &s, channel.CloseTogether{Payout: []byte("wallet alice"), Initiator: true})
+	step(t, &s, channel.Received{Msg: &channel.Stop{Channel: s.Terms.ID, In: channel.LaneReport{NextSeq: 2, Total: 2_000_000, Spent: 2_000_000}, Payout: []byte("wallet bob")}})
+	if self, peer, err := s.Payouts(); self != 98_000 || peer != 2_000 || err != nil || !s.CanCloseTogether() {
+		t.Errorf("%d and %d sat of a lane of 100,000, %v", self, peer, err)
+	}
+}
+
+// A lane that a close together did not include, because its funding had left the chain just then, is settled
+// by its payee alone.
+func TestLaneThatACloseLeftOut(t *testing.T) {
+	s := lived(t, channel.PhaseClosing)
+	step(t, &s, channel.SpendSeen{Out: true, Spend: channel.Spend{TxID: [32]byte{8}, Height: s.Tip, Kind: channel.SpentTogether}})
+	if s.Phase != channel.PhaseClosing {
+		t.Fatalf("the channel is %s at once", s.Phase)
+	}
+	effects := step(t, &s, channel.Height{Tip: s.Closing.At + channel.CloseTimeout})
+	find[channel.Settle](t, effects)
+	if s.Phase != channel.PhaseSettling {
+		t.Errorf("the channel is %s with 3,000 sat to settle", s.Phase)
+	}
+}
+
+// Where the owner wants the money is known again after a start.
+func TestWhereTheMoneyGoes(t *testing.T) {
+	s := open(t)
+	if to := s.Closing.PayTo(); to != nil {
+		t.Errorf("%s", to)
+	}
+	step(t, &s, channel.CloseTogether{Payout: []byte("together"), Initiator: true})
+	if to := s.Closing.PayTo(); string(to) != "together" {
+		t.Errorf("%s", to)
+	}
+	step(t, &s, channel.CloseAlone{})
+	step(t, &s, channel.CloseAlone{To: []byte("alone")})
+	refuses(t, s, channel.CloseAlone{To: make([]byte, channel.MaxPayoutScript+1)}, channel.KindInvalid)
+	step(t, &s, channel.CloseAlone{})
+	cold, err := s.MarshalCold()
+	must(t, err)
+	out, _ := s.Out.MarshalBinary()
+	in, _ := s.In.MarshalBinary()
+	again, err := channel.Load(cold, out, in, s.Unacked)
+	must(t, err)
+	if to := again.Closing.PayTo(); string(to) != "alone" {
+		t.Errorf("%s", to)
+	}
+}

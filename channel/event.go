@@ -46,8 +46,9 @@ type (
 		Payout    []byte
 		Initiator bool
 	}
-	// CloseAlone settles as payee and waits for the refund as payer.
-	CloseAlone struct{}
+	// CloseAlone settles as payee and waits for the refund as payer. To is where the owner wants what is taken
+	// alone; empty leaves that as it is.
+	CloseAlone struct{ To []byte }
 	// ExitBuilt completes Settle (Out false) and Refund (Out true).
 	ExitBuilt struct {
 		Out bool

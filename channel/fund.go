@@ -117,6 +117,14 @@ func (s *State) Confirmations(out bool) uint32 {
 	return 0
 }
 
+// Funded is the confirmed output that a lane's vouchers spend, if it is what was agreed. A close is over such
+// outputs only: signed over one of another value it would be worth nothing, and both would wait for it.
+func (s *State) Funded(out bool) (Output, bool) {
+	f, terms := s.lane(out)
+	o, ok := f.Claim()
+	return o, ok && o.Value == terms.Deposit
+}
+
 // dueFunding is what funding asks for at this height.
 func (s *State) dueFunding() []Effect {
 	effects := append(s.dueReady(), s.dueOpen()...)

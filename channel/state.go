@@ -142,6 +142,19 @@ type Closing struct {
 	Mine      *Stop
 	Peers     *Stop
 	Tx        *OwnTx // complete
+	To        []byte `json:",omitempty"` // where the owner wants what is taken alone
+}
+
+// PayTo is where what is taken alone goes, nil for anywhere in the own wallet. An owner who named a script for
+// a close together means the same when it comes to nothing.
+func (c *Closing) PayTo() []byte {
+	if len(c.To) > 0 {
+		return c.To
+	}
+	if c.Mine != nil {
+		return c.Mine.Payout
+	}
+	return nil
 }
 
 // State is one side of a channel. It is a value: Step never changes the one it was given.

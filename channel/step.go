@@ -53,7 +53,7 @@ func (s *State) slow(e Input) ([]Effect, error) {
 	case CloseTogether:
 		return s.closeTogether(e)
 	case CloseAlone:
-		return s.closeAlone()
+		return s.closeAlone(e)
 	case CloseBuilt:
 		return s.closeBuilt(e)
 	case ExitBuilt:

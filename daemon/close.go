@@ -51,10 +51,10 @@ func (n *Node) payout(ctx context.Context, to string) ([]byte, error) {
 // closeParts are the lanes and outputs of the close in which payer pays the fee. The state has both stops.
 func (d *driver) closeParts(fee channel.Sat, weFund bool) (lanes []ledger.CloseLane, outputs []ledger.Output, err error) {
 	st := &d.w.st
-	if _, ok := st.OutFunding.Claim(); ok {
+	if _, ok := st.Funded(true); ok {
 		lanes = append(lanes, ledger.CloseLane{Lane: d.lane(true), Keys: ledger.LaneKeys{Lane: st.Terms.OutKey, Payer: true}})
 	}
-	if _, ok := st.InFunding.Claim(); ok {
+	if _, ok := st.Funded(false); ok {
 		lanes = append(lanes, ledger.CloseLane{Lane: d.lane(false), Keys: ledger.LaneKeys{Lane: st.Terms.InKey}})
 	}
 	if len(lanes) == 0 {
@@ -86,11 +86,7 @@ func (d *driver) closeParts(fee channel.Sat, weFund bool) (lanes []ledger.CloseL
 func (d *driver) closeFee(rate ledger.FeeRate) channel.Sat {
 	n := 0
 	for _, out := range []bool{true, false} {
-		f := &d.w.st.InFunding
-		if out {
-			f = &d.w.st.OutFunding
-		}
-		if _, ok := f.Claim(); ok {
+		if _, ok := d.w.st.Funded(out); ok {
 			n++
 		}
 	}
@@ -246,7 +242,13 @@ func (n *Node) Close(ctx context.Context, req channel.CloseRequest) (channel.Clo
 }
 
 func (n *Node) closeTogether(ctx context.Context, d *driver, script []byte, req channel.CloseRequest) (channel.CloseResult, error) {
-	n.read(d, func(d *driver) { d.close.rate = ledger.FeeRate(req.FeeRate) })
+	var before *channel.Stop
+	n.read(d, func(d *driver) { d.close.rate, before = ledger.FeeRate(req.FeeRate), d.w.st.Closing.Mine })
+	if before != nil && req.To != "" && string(before.Payout) != string(script) {
+		old, _ := n.deps.Scheme.Address(before.Payout)
+		return channel.CloseResult{}, channel.Faultf(channel.CodeBadRequest, "the channel is closing already, and your share goes to %s: the peer was told, so that can't be changed", old).
+			WithHint("leave --to away, or close alone with --force")
+	}
 	if n.session(d.peer) == nil {
 		dial, cancel := context.WithTimeout(ctx, 3*time.Second)
 		_, err := n.connect(dial, string(d.peer))
@@ -309,13 +311,12 @@ func (n *Node) shares(d *driver, raw []byte) (self, peer channel.Sat) {
 }
 
 func (n *Node) closeAlone(ctx context.Context, d *driver, script []byte, req channel.CloseRequest) (channel.CloseResult, error) {
-	n.read(d, func(d *driver) {
-		d.exits.rate = ledger.FeeRate(req.FeeRate)
-		if req.To != "" {
-			d.exits.to = script
-		}
-	})
-	if err := d.apply(ctx, channel.CloseAlone{}); err != nil {
+	n.read(d, func(d *driver) { d.exits.rate = ledger.FeeRate(req.FeeRate) })
+	var to []byte
+	if req.To != "" {
+		to = script
+	}
+	if err := d.apply(ctx, channel.CloseAlone{To: to}); err != nil {
 		return channel.CloseResult{}, n.fault(err)
 	}
 	r := channel.CloseResult{Channel: d.id, Kind: "refund_wait"}

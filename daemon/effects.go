@@ -60,7 +60,9 @@ func (d *driver) tell(box *outbox, e any) {
 		d.n.metrics.received(len(e.Frame.Payments), len(e.Refused))
 	case channel.Moved:
 		d.n.log.Info("channel "+e.To.String(), "channel", d.id, "peer", d.peer)
-		box.entries = append(box.entries, entry{Kind: channel.EventPhase, Channel: d.id, Phase: e.To, Text: e.To.String()})
+		if e.To != channel.PhaseAbandoned || !d.unwanted() {
+			box.entries = append(box.entries, entry{Kind: channel.EventPhase, Channel: d.id, Phase: e.To, Text: e.To.String()})
+		}
 		d.endRoots(box, e.To)
 		if e.To.Final() {
 			box.afterSend = append(box.afterSend, func() { d.n.unwatch(d); d.discard() })

@@ -26,7 +26,6 @@ type exits struct {
 	fundRate ledger.FeeRate
 	fundErr  error
 	rate     ledger.FeeRate // that the owner asked for
-	to       []byte         // where the owner wants it
 	own      []byte         // a script of the own wallet, the same for every attempt
 	building [2]bool        // a settlement or refund is being built
 	handed   [2]handed      // what was last handed out in this run
@@ -151,7 +150,7 @@ func (d *driver) carryOut(p exitPlan, st *channel.State, ex exits) error {
 		d.publishExit(p.side, *p.last)
 		return nil
 	}
-	script, err := d.exitScript(ex)
+	script, err := d.exitScript(st, ex)
 	if err != nil {
 		d.n.log.Error("no address to settle to; trying again with the next block", "channel", d.id, "err", err)
 		return err
@@ -226,9 +225,9 @@ func (n *Node) sharesInput(raw []byte, wanted []channel.Outpoint) bool {
 
 // exitScript is where an exit pays to. A fresh address for each block in which an exit is tried would lead
 // the wallet beyond what it looks through when it is restored from its seed.
-func (d *driver) exitScript(ex exits) ([]byte, error) {
-	if ex.to != nil {
-		return ex.to, nil
+func (d *driver) exitScript(st *channel.State, ex exits) ([]byte, error) {
+	if to := st.Closing.PayTo(); to != nil {
+		return to, nil
 	}
 	if ex.own != nil {
 		return ex.own, nil

@@ -313,7 +313,9 @@ func (n *Node) create(ctx context.Context, t channel.Terms) (*driver, error) {
 	stored := make(chan error, 1)
 	d.post(inspect{func(d *driver) {
 		box := &outbox{cold: true, after: []func(error){func(err error) { stored <- err }}}
-		box.entries = append(box.entries, entry{Kind: channel.EventPhase, Channel: d.id, Phase: channel.PhaseAgreed, Text: "terms agreed"})
+		if t.Opener { // a peer's wish is nothing to remember: it can have as many as it likes
+			box.entries = append(box.entries, entry{Kind: channel.EventPhase, Channel: d.id, Phase: channel.PhaseAgreed, Text: "terms agreed"})
+		}
 		box.batch.Put(scriptsKey(d.id), scripts.encode(&t))
 		d.flush(box)
 	}})
@@ -451,11 +453,16 @@ func (n *Node) mayAgree(peer channel.PeerID) bool {
 	return n.openings.take(string(peer), n.deps.Now(), n.limits.Load())
 }
 
+// unwanted reports whether the channel was a peer's wish of which nothing came.
+func (d *driver) unwanted() bool {
+	st := &d.w.st
+	return !st.Terms.Opener && st.Phase == channel.PhaseAbandoned && len(st.OutFunding.Seen)+len(st.InFunding.Seen) == 0 && st.OutFunding.Tx == nil
+}
+
 // discard forgets a channel that a peer asked for and never funded, so that asking costs this node no
 // memory and no disk.
 func (d *driver) discard() {
-	st := &d.w.st
-	if st.Terms.Opener || st.Phase != channel.PhaseAbandoned || len(st.OutFunding.Seen)+len(st.InFunding.Seen) > 0 || st.OutFunding.Tx != nil {
+	if !d.unwanted() {
 		return
 	}
 	d.n.forgetDriver(d)

@@ -225,8 +225,11 @@ func (n *Node) lanesOf(f channel.PaymentFilter) (keys []laneKey, err error) {
 // paymentsOn reads a lane's payments from the newest back, at most as many as the filter wants.
 func (n *Node) paymentsOn(key laneKey, f channel.PaymentFilter) ([]channel.PaymentInfo, error) {
 	n.mu.Lock()
-	ref := n.lanes[key]
+	ref, ok := n.lanes[key]
 	n.mu.Unlock()
+	if !ok {
+		return nil, nil // its channel was given up meanwhile
+	}
 	var acked uint64
 	n.read(ref.d, func(d *driver) {
 		acked = d.w.st.In.NextSeq

@@ -265,3 +265,50 @@ func TestOffendersAreKeptAway(t *testing.T) {
 		t.Errorf("a peer that says goodbye is kept away for %v", got)
 	}
 }
+
+// What an owner wants paid elsewhere is paid there, also after a start, and when a close together came to
+// nothing.
+func TestShareGoesWhereTheOwnerSaid(t *testing.T) {
+	t.Parallel()
+	t.Run("refund", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		alice, bob, carol := w.start("alice", nil), w.start("bob", nil), w.start("carol", nil)
+		alice.fund(2_000_000)
+		to, err := carol.NewAddress(w.ctx())
+		must(t, err)
+		id := w.open(alice, bob, 1_000_000, 0)
+		bob.halt()
+		_, err = alice.Close(w.ctx(), channel.CloseRequest{Channel: id.String(), Force: true, To: to})
+		must(t, err)
+		alice.restart()
+		w.synced(alice)
+		w.expired(id, alice)
+		w.synced(carol)
+		if got := carol.onchain(); got < 999_000 {
+			t.Errorf("carol has %d sat", got)
+		}
+	})
+	t.Run("settlement", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		bob, carol := w.start("bob", nil), w.start("carol", nil)
+		to, err := carol.NewAddress(w.ctx())
+		must(t, err)
+		other, err := bob.NewAddress(w.ctx())
+		must(t, err)
+		m := w.rogue("mallory")
+		d := m.pays(bob, 1_000_000)
+		d.pay(60_000_000)
+		soon, cancel := context.WithTimeout(w.ctx(), 200*time.Millisecond)
+		defer cancel()
+		if _, err := bob.Close(soon, channel.CloseRequest{Channel: d.id.String(), To: to}); codeOf(err) != channel.CodePending {
+			t.Errorf("mallory does not answer: %v", err)
+		}
+		if _, err := bob.Close(w.ctx(), channel.CloseRequest{Channel: d.id.String(), To: other}); codeOf(err) != channel.CodeBadRequest {
+			t.Errorf("another address is not taken, and not said: %v", err)
+		}
+		bob.restart()
+		w.mineUntil("carol has bob's share", func() bool { return carol.onchain() > 59_000 }, bob, carol)
+	})
+}
