@@ -119,13 +119,46 @@ func (c *call) mine(blocks int) error {
 	if err != nil {
 		return err
 	}
+	c.seen(h, height)
 	return c.show(minedView{height}, func(u *ui) { u.line("%s mined, the tip is %s", plural(blocks, "block", "blocks"), count(height)) })
+}
+
+// seen waits until the sandbox's daemons are at a height, and a moment for what they publish then: the next
+// block should have it. It gives up on a daemon that is not there, or too slow.
+func (c *call) seen(h home.Home, height uint32) {
+	ctx, cancel := context.WithTimeout(c.ctx, 20*time.Second)
+	defer cancel()
+	for _, name := range []string{"alice", "bob"} {
+		n, err := h.Find(home.Selection{Node: name})
+		if err != nil || !home.Answers(n.Socket) {
+			continue
+		}
+		node, err := c.dial(n.Socket)
+		for err == nil {
+			var s channel.NodeStatus
+			if s, err = node.Status(ctx); err == nil && s.Height >= height && s.Synced {
+				break
+			}
+			c.rest(ctx, 50*time.Millisecond)
+		}
+	}
+	c.rest(ctx, moment)
+}
+
+// moment is what a daemon needs on a busy machine to answer a block.
+const moment = 250 * time.Millisecond
+
+func (c *call) rest(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
 }
 
 // mineSlowly leaves the daemons a moment between blocks, unless these are many: bob sends his deposit when
 // he sees alice's in a block, and it should be in the next one.
 func (c *call) mineSlowly(chain *simnet.Node, blocks int) error {
-	const few, moment = 10, 250 * time.Millisecond
+	const few = 10
 	for ; blocks > 0 && blocks <= few; blocks-- {
 		if err := chain.Mine(c.ctx, 1); err != nil || blocks == 1 {
 			return err
