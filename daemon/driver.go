@@ -49,6 +49,8 @@ type (
 		err error
 	}
 	flushLazy struct{}
+	// republish sends a transaction out again, behind all that is on its way to the disk: it may be of that.
+	republish struct{ tx channel.OwnTx }
 	// met and parted tell that a session with the peer began and ended, said what the peer says in it.
 	met    struct{ s *session }
 	parted struct{ s *session }
@@ -232,6 +234,8 @@ func (d *driver) handle(box *outbox, m any) {
 		}
 	case inspect:
 		m.fn(d)
+	case republish:
+		box.publish = append(box.publish, m.tx)
 	case met:
 		d.meet(box, m.s)
 	case payEvent:
@@ -440,6 +444,7 @@ func (n *Node) unknown(j *job, cause error) {
 	}
 	fault := channel.Faultf(channel.CodePending, "the payment %s could not be stored: %v", j.payment.ID, cause).
 		WithHint("ask again with --id %s: it is not paid twice", j.payment.ID)
+	n.jobs.suspect(j.payment.ID)
 	j.finish(channel.PayResult{ID: j.payment.ID, Channel: j.channel, Amount: j.payment.Amount}, fault)
 	n.jobs.forget(j)
 }

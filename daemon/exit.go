@@ -147,7 +147,7 @@ func (d *driver) carryOut(p exitPlan, st *channel.State, ex exits) error {
 	case policy.FeeWait:
 		return fmt.Errorf("the fee would eat the %d sat that it brings", p.stake)
 	case policy.FeeKeep:
-		d.publishExit(p.side, *p.last)
+		d.post(republish{*p.last})
 		return nil
 	}
 	script, err := d.exitScript(st, ex)
@@ -159,7 +159,7 @@ func (d *driver) carryOut(p exitPlan, st *channel.State, ex exits) error {
 	if err != nil {
 		d.n.log.Warn("a settlement or refund could not be built; trying again with the next block", "channel", d.id, "err", err)
 		if standing.Whole {
-			d.publishExit(p.side, *p.last)
+			d.post(republish{*p.last})
 		}
 		return err
 	}

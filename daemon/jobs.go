@@ -85,11 +85,14 @@ func (j *job) finish(r channel.PayResult, err error) {
 // registry knows every own payment from the moment that it is asked for until its answer is durable, so
 // that an id means one payment, also when it comes 64 times at once.
 type registry struct {
-	mu   sync.Mutex // guards jobs
-	jobs map[channel.PaymentID]*job
+	mu    sync.Mutex // guards the fields below
+	jobs  map[channel.PaymentID]*job
+	doubt map[channel.PaymentID]bool // signed once, and nobody knows whether that was stored
 }
 
-func newRegistry() *registry { return &registry{jobs: map[channel.PaymentID]*job{}} }
+func newRegistry() *registry {
+	return &registry{jobs: map[channel.PaymentID]*job{}, doubt: map[channel.PaymentID]bool{}}
+}
 
 // claim registers j, or returns the job that has its id already.
 func (r *registry) claim(j *job) (other *job) {
@@ -100,6 +103,25 @@ func (r *registry) claim(j *job) (other *job) {
 	}
 	r.jobs[j.payment.ID] = j
 	return nil
+}
+
+// suspect notes that a payment was signed and may have been stored.
+func (r *registry) suspect(id channel.PaymentID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.doubt[id] = true
+}
+
+// doubted is err, unless the payment was signed before by this run of the program and may show at the next
+// start: then nobody is told that it was not made.
+func (r *registry) doubted(id channel.PaymentID, err error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err == nil || !r.doubt[id] {
+		return err
+	}
+	return channel.Faultf(channel.CodePending, "the payment %s may have been stored when the disk failed, and can't be made now: %v", id, err).
+		WithHint("ask again with --id %s: it is not paid twice", id)
 }
 
 // renew registers j in place of the job that has its id.

@@ -73,6 +73,15 @@ func (o *outgoing) left(f *channel.Frame) {
 	delete(o.frames, f)
 }
 
+func over(conn wire.Conn) bool {
+	select {
+	case <-conn.Done():
+		return true
+	default:
+		return false
+	}
+}
+
 // carry sends what is put in until the connection ends.
 func (o *outgoing) carry(conn wire.Conn, woke func()) {
 	defer conn.Close()
@@ -84,6 +93,9 @@ func (o *outgoing) carry(conn wire.Conn, woke func()) {
 			if p.frame != nil {
 				o.left(p.frame)
 			}
+		}
+		if over(conn) { // not by chance, when something waits as well
+			return
 		}
 		select {
 		case <-o.wake:

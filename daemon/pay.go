@@ -50,7 +50,7 @@ func (n *Node) Pay(ctx context.Context, req channel.PayRequest) (channel.PayResu
 	r := channel.PayResult{ID: j.payment.ID, Channel: j.channel, Amount: j.payment.Amount}
 	if j.alone() && j.cancel() {
 		n.nudge(j)
-		return r, channel.Faultf(channel.CodePeerUnreachable, "the payment did not begin in time; nothing was signed")
+		return r, n.jobs.doubted(j.payment.ID, channel.Faultf(channel.CodePeerUnreachable, "the payment did not begin in time; nothing was signed"))
 	}
 	return r, channel.Faultf(channel.CodePending, "the payment %s is signed and has no answer yet", j.payment.ID).
 		WithHint("ask again with --id %s: it is not paid twice", j.payment.ID)
@@ -83,6 +83,9 @@ func (n *Node) pay(req channel.PayRequest) (*job, error) {
 		return nil, err
 	}
 	d, err := n.choose(req)
+	if err == nil {
+		err = n.room()
+	}
 	if err != nil && !req.HasID {
 		return nil, err
 	}
@@ -111,7 +114,7 @@ func (n *Node) pay(req channel.PayRequest) (*job, error) {
 		j.token, err = n.budget.Reserve(policy.Payment{Amount: p.Amount}, n.deps.Now())
 	}
 	if err != nil {
-		err = n.fault(err)
+		err = n.jobs.doubted(p.ID, n.fault(err))
 		n.jobs.forget(j)
 		j.finish(channel.PayResult{ID: p.ID, Amount: p.Amount}, err)
 		return nil, err
@@ -130,6 +133,11 @@ func (n *Node) checkPay(p channel.Payment) error {
 	if err := wire.CheckRef(p.Ref); err != nil {
 		return channel.Faultf(channel.CodeBadRequest, "%v", err)
 	}
+	return nil
+}
+
+// room refuses new payments while the disk is nearly full.
+func (n *Node) room() error {
 	if free := n.disk.Load(); free >= 0 && free < n.limits.Load().MinFreeDisk {
 		return channel.Faultf(channel.CodeDiskFull, "only %d MB of disk are free: new payments are refused", free>>20).
 			WithHint("free some space; closing channels still works")
@@ -195,7 +203,7 @@ func (n *Node) unhold(peer channel.PeerID) []held {
 func (n *Node) abandon(j *job, err error) {
 	n.budget.Release(j.token)
 	j.token = budget.Token{}
-	j.finish(channel.PayResult{ID: j.payment.ID, Channel: j.channel, Amount: j.payment.Amount}, n.fault(err))
+	j.finish(channel.PayResult{ID: j.payment.ID, Channel: j.channel, Amount: j.payment.Amount}, n.jobs.doubted(j.payment.ID, n.fault(err)))
 	n.jobs.forget(j)
 }
 

@@ -42,7 +42,7 @@ func (n *Node) resendAll() {
 func (d *driver) resend() {
 	st := &d.w.st
 	if tx := st.Closing.Tx; tx != nil && st.Phase == channel.PhaseClosing && st.OutFunding.Spend == nil && st.InFunding.Spend == nil {
-		d.n.publish(d, *tx)
+		d.post(republish{*tx})
 	}
 	if st.Phase != channel.PhaseSettling {
 		return
@@ -58,6 +58,6 @@ func (d *driver) resend() {
 // resendExit leaves out what can't confirm any more.
 func (d *driver) resendExit(p exitPlan) {
 	if _, held := d.n.covers(p.last.Raw, p.inputs); held {
-		d.n.publish(d, *p.last)
+		d.post(republish{*p.last})
 	}
 }

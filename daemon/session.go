@@ -168,12 +168,12 @@ func (n *Node) end(s *session, cause error) {
 
 // listen reads messages and posts them to the channels that they are about.
 func (n *Node) listen(s *session) error {
-	select { // nothing is taken before the scan proved the fundings unspent
-	case <-n.chain.ready:
+	if !n.chain.scanned.Load() { // nothing is taken before the scan proved the fundings unspent
+		select {
+		case <-n.chain.ready:
+		case <-s.conn.Done():
+		}
 		n.woke()
-	case <-s.conn.Done():
-		n.woke()
-		return wire.ErrClosed
 	}
 	for {
 		b, err := s.conn.Recv()

@@ -12,13 +12,14 @@ import (
 
 // payment is one payment as the application that asked for it sees it.
 type payment struct {
-	from    *peer
-	req     channel.PayRequest
-	asking  bool
-	asked   int
-	result  channel.PayResult
-	known   bool // its fate
-	refused bool // it was not made, and the node said that nothing was signed
+	from   *peer
+	req    channel.PayRequest
+	asking bool
+	asked  int
+	open   int // calls without an answer
+	result channel.PayResult
+	known  bool // its fate
+	denied bool // the node said that nothing was signed
 }
 
 // call runs an application's call to a node, beside everything else.
@@ -52,10 +53,15 @@ func (w *World) ask(a *payment) {
 	}
 	a.asking = true
 	a.asked++
+	a.denied = false
 	asked := a.asked
+	a.open++
 	w.sched.spawn(l, "pay", func() {
 		l.node.PayAsync(a.req, func(r channel.PayResult, err error) {
-			if !l.over && a.asked == asked {
+			if l.over {
+				return
+			}
+			if a.open--; a.asked == asked {
 				w.told(a, r, err)
 			}
 		})
@@ -73,7 +79,7 @@ func (w *World) told(a *payment, r channel.PayResult, err error) {
 		if r.Amount != a.req.Amount || r.ID != a.req.ID {
 			w.broken("P4", "%s asked for %+v and hears of %+v", a.from.name, a.req, r)
 		}
-		if a.known && (a.result.Status != r.Status || a.refused) {
+		if a.known && a.result.Status != r.Status {
 			w.broken("P4", "%s hears of payment %s: %v, and before: %v", a.from.name, a.req.ID, r.Status, a.result.Status)
 		}
 		a.known, a.result = true, r
@@ -82,6 +88,8 @@ func (w *World) told(a *payment, r channel.PayResult, err error) {
 		w.broken("P4", "%s hears of payment %s: %v", a.from.name, a.req.ID, err)
 	case f.Code == channel.CodeIDConflict:
 		w.broken("P4", "payment %s is refused as another one's: %v", a.req.ID, err)
+	case f.Code != channel.CodePending && f.Code != channel.CodeStopping:
+		a.denied = true
 	}
 }
 
@@ -97,7 +105,7 @@ func (w *World) owned(a *payment, r channel.PayResult) {
 	if st != nil && st.Phase > channel.PhaseOpen {
 		return // the chain may have told
 	}
-	if taken != (r.Status == channel.PayAcknowledged) {
+	if !b.payee.hostile && !b.payer.hostile && taken != (r.Status == channel.PayAcknowledged) {
 		w.broken("P4", "%s calls payment %s %v, and the payee answered: taken %v", a.from.name, a.req.ID, r.Status, taken)
 	}
 }
@@ -110,6 +118,15 @@ func (w *World) paying(p *peer, id channel.ID) *book {
 		}
 	}
 	return nil
+}
+
+// leaves: a payment that leaves is one that somebody asked for and was not told to be off.
+func (w *World) leaves(p *peer, id channel.PaymentID) {
+	for _, a := range w.apps {
+		if a.req.ID == id && a.denied && a.open <= 0 {
+			w.broken("P4", "%s said that nothing was signed for payment %s, and pays it", p.name, id)
+		}
+	}
 }
 
 // relaunch starts those programs that do not run.
@@ -125,7 +142,7 @@ func (w *World) relaunch() {
 func (w *World) forget(p *peer) {
 	for _, a := range w.apps {
 		if a.from == p {
-			a.asking = false
+			a.asking, a.open = false, 0
 			a.asked++
 		}
 	}

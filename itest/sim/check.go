@@ -21,6 +21,8 @@ type book struct {
 	payee    *peer // nil: not one of the simulation's nodes
 	signed   channel.Msat
 	ready    bool                         // was stored once
+	readyNow bool                         // is stored
+	fair     int                          // blocks since the stop in which the payee could act
 	payments []channel.Payment            // that left the payer, by sequence number from 1
 	spent    []channel.Msat               // accepted up to a sequence number, from 0, as durable at the payee
 	taken    map[channel.PaymentID]uint64 // accepted ids and their sequence numbers
@@ -46,6 +48,12 @@ func (w *World) learn(p *peer, st *channel.State) {
 			taken: map[channel.PaymentID]uint64{}}
 		w.lanes[l.terms.ID()] = b
 		w.laneOrder = append(w.laneOrder, b)
+		for _, k := range []channel.Key{l.terms.Payer, l.terms.Payee, l.terms.Refund} {
+			if other, used := w.keys[k]; used {
+				w.broken("P6", "lanes %s and %s share a key", other.String()[:8], l.terms.ID().String()[:8])
+			}
+			w.keys[k] = l.terms.ID()
+		}
 	}
 }
 
@@ -145,20 +153,34 @@ func (w *World) sentFrame(from *peer, f *channel.Frame) {
 		w.broken("P2", "%s sends a total of %d msat on a lane of %d", from.name, f.Total, b.terms.Capacity())
 	}
 	for i, p := range f.Payments {
-		seq := f.FirstSeq + uint64(i)
-		switch {
-		case seq > uint64(len(b.payments))+1:
-			w.broken("P4", "%s leaves out sequence number %d", from.name, len(b.payments)+1)
+		if seq := f.FirstSeq + uint64(i); seq > uint64(len(b.payments)) || b.payments[seq-1] != p {
+			w.broken("P4", "%s sends what it did not store under sequence number %d", from.name, seq)
 			return
-		case seq == uint64(len(b.payments))+1:
-			b.payments = append(b.payments, p)
-			from.budget += p.Amount
-			w.spends(from)
-		case b.payments[seq-1] != p:
-			w.broken("P4", "%s sends another payment under sequence number %d", from.name, seq)
 		}
+		w.leaves(from, p.ID)
 	}
 	w.covers(b, f)
+}
+
+// pays is called when an own frame of a payer is durable.
+func (w *World) pays(p *peer, f *channel.Frame) {
+	b := w.lanes[f.Lane]
+	if b == nil || b.payer != p {
+		return
+	}
+	for i, pay := range f.Payments {
+		switch seq := f.FirstSeq + uint64(i); {
+		case seq > uint64(len(b.payments))+1:
+			w.broken("P4", "%s leaves out sequence number %d", p.name, len(b.payments)+1)
+			return
+		case seq == uint64(len(b.payments))+1:
+			b.payments = append(b.payments, pay)
+			p.budget += pay.Amount
+			w.spends(p)
+		case b.payments[seq-1] != pay:
+			w.broken("P4", "%s stores another payment under sequence number %d", p.name, seq)
+		}
+	}
 }
 
 // spends: what a node paid out, in a run that is shorter than a day, is within its budget.
@@ -224,13 +246,16 @@ func (w *World) answers(p *peer, f *channel.Frame, a *channel.Ack) {
 	}
 	for i, pay := range f.Payments {
 		seq := f.FirstSeq + uint64(i)
-		if b.payer != nil && (seq > uint64(len(b.payments)) || b.payments[seq-1] != pay) {
+		if b.payer != nil && !b.payer.hostile && (seq > uint64(len(b.payments)) || b.payments[seq-1] != pay) {
 			w.broken("P4", "%s takes what %s did not send under sequence number %d", p.name, b.payer.name, seq)
 			return
 		}
 		spent := b.spent[seq-1]
 		if !refused[seq] {
-			if before, twice := b.taken[pay.ID]; twice {
+			if !b.readyNow {
+				w.broken("P2", "%s accepts a payment on a lane whose funding is not confirmed", p.name)
+			}
+			if before, twice := b.taken[pay.ID]; twice && !b.payer.hostile {
 				w.broken("P4", "%s accepts payment %s under %d and %d", p.name, pay.ID, before, seq)
 			}
 			b.taken[pay.ID] = seq
@@ -239,6 +264,16 @@ func (w *World) answers(p *peer, f *channel.Frame, a *channel.Ack) {
 			b.payer.budget -= pay.Amount
 		}
 		b.spent = append(b.spent, spent)
+	}
+}
+
+// frame is called for each frame that is durable: an own one has no answer with it.
+func (p *peer) frame(record []byte) {
+	switch f, a := frameRecord(record); {
+	case a != nil:
+		p.w.answers(p, f, a)
+	case f != nil:
+		p.w.pays(p, f)
 	}
 }
 
@@ -282,15 +317,27 @@ func (p *peer) stored(batch *store.Batch) {
 	}
 	for _, op := range batch.Ops {
 		var st channel.State
-		if len(op.Key) == 33 && op.Key[0] == 'c' && json.Unmarshal(op.Value, &st) == nil && st.InFunding.Ready {
-			p.w.lanes[st.Terms.In.ID()].ready = true // a later batch of the same group may say otherwise
-		}
-		if len(op.Key) == 17 && op.Key[0] == 'f' && !op.Delete {
-			if f, a := frameRecord(op.Value); a != nil {
-				p.w.answers(p, f, a)
-			}
+		if len(op.Key) == 33 && op.Key[0] == 'c' && json.Unmarshal(op.Value, &st) == nil {
+			p.keep(&st)
+			defer p.takes(&st)() // a later batch of the same group may say otherwise
 		}
 	}
+	for _, op := range batch.Ops {
+		if len(op.Key) == 17 && op.Key[0] == 'f' && !op.Delete {
+			p.frame(op.Value)
+		}
+	}
+}
+
+// takes notes whether the lane that pays the peer is ready. Until done is called it also counts as ready if
+// it was before.
+func (p *peer) takes(st *channel.State) (done func()) {
+	b := p.w.lanes[st.Terms.In.ID()]
+	if b == nil {
+		return func() {}
+	}
+	b.ready, b.readyNow = b.ready || st.InFunding.Ready, b.readyNow || st.InFunding.Ready
+	return func() { b.readyNow = st.InFunding.Ready }
 }
 
 // read looks at a channel as it is durable now and compares it with what was before.
@@ -308,20 +355,28 @@ func (p *peer) read(id channel.ID) {
 		p.grew(old, st)
 	}
 	p.states[id] = st
+	p.keep(st)
 	p.w.learn(p, st)
 }
 
 // refresh reads everything anew, after the disk was set to something else.
 func (p *peer) refresh() {
 	p.states = map[channel.ID]*channel.State{}
+	var done []func()
+	defer func() {
+		for _, f := range done {
+			f()
+		}
+	}()
 	_ = p.disk.mem.Scan([]byte{'c'}, nil, func(key, _ []byte) bool {
 		p.read(channel.ID(key[1:33]))
+		if st := p.states[channel.ID(key[1:33])]; st != nil {
+			done = append(done, p.takes(st))
+		}
 		return true
 	})
 	_ = p.disk.mem.Scan([]byte{'f'}, nil, func(_, value []byte) bool {
-		if f, a := frameRecord(value); a != nil {
-			p.w.answers(p, f, a)
-		}
+		p.frame(value)
 		return true
 	})
 }
@@ -362,6 +417,9 @@ func (p *peer) grew(old, st *channel.State) {
 		if l.now.Total < l.old.Total || l.now.Spent < l.old.Spent || l.now.NextSeq < l.old.NextSeq || l.now.Acked < l.old.Acked {
 			w.broken("P1", "%s: the %s lane went back from %+v to %+v", p.name, l.name, l.old, l.now)
 		}
+		if l.now.Frozen != channel.NotFrozen && !w.hostile(st) {
+			w.broken("P3", "%s: the %s lane is frozen between honest peers: %s", p.name, l.name, l.now.Frozen)
+		}
 		if l.terms.Exists() && l.now.Total > l.terms.Capacity() {
 			w.broken("P2", "%s: a total of %d msat on a lane of %d", p.name, l.now.Total, l.terms.Capacity())
 		}
@@ -374,6 +432,16 @@ func (p *peer) grew(old, st *channel.State) {
 	}
 }
 
+// hostile reports whether one of a channel's peers says what suits it.
+func (w *World) hostile(st *channel.State) bool {
+	for _, id := range []channel.PeerID{st.Terms.Self, st.Terms.Peer} {
+		if p := w.peers[id]; p == nil || p.hostile {
+			return true
+		}
+	}
+	return false
+}
+
 // check looks at what must hold between any two events.
 func (w *World) check() {
 	for _, b := range w.laneOrder {
@@ -384,16 +452,16 @@ func (w *World) check() {
 		}
 		if st := b.state(b.payer); st != nil {
 			out, open = st.Out, st.Phase <= channel.PhaseOpen
-		} else if b.payer != nil && in.Total > 0 {
+		} else if b.payer != nil && !b.payer.hostile && in.Total > 0 {
 			w.broken("P3", "%s knows nothing of a lane on which it paid", b.payer.name)
 		}
 		if b.payer != nil && in.Total > b.signed {
 			w.broken("P3", "%s holds a voucher of %d msat, signed are %d", b.payee.name, in.Total, b.signed)
 		}
-		if b.state(b.payee) != nil && b.state(b.payer) != nil && (in.Total > out.Total || out.Spent > in.Spent || open && out.Acked > in.NextSeq) {
+		if b.state(b.payee) != nil && b.state(b.payer) != nil && !b.payer.hostile && !b.payee.hostile && (in.Total > out.Total || out.Spent > in.Spent || open && out.Acked > in.NextSeq) {
 			w.broken("P3", "the books of %s and %s do not fit: %+v and %+v", b.payer.name, b.payee.name, out, in)
 		}
-		if b.payee != nil && (b.ack.NextSeq > in.NextSeq || b.ack.Total > in.Total || b.ack.Spent > in.Spent) {
+		if b.payee != nil && !b.payee.hostile && (b.ack.NextSeq > in.NextSeq || b.ack.Total > in.Total || b.ack.Spent > in.Spent) {
 			w.broken("P1", "%s acknowledged %+v and has %+v", b.payee.name, b.ack, in)
 		}
 	}

@@ -18,6 +18,7 @@ type disk struct {
 	until hold
 	fault fault
 	nth   int // groups until the fault
+	next  fault
 	ghost *store.Snapshot
 }
 
@@ -27,6 +28,7 @@ type fault uint8
 const (
 	healthy fault = iota
 	full          // nothing is written, and it says so
+	once          // the next write fails, and nothing of it is on the disk
 	failing       // the next write fails, and nobody knows what of it is on the disk
 	broken        // nothing more is taken until the data is opened anew
 )
@@ -85,15 +87,22 @@ func (d *disk) turn() {
 }
 
 func (d *disk) write() ([]error, error) {
-	if d.nth > 0 {
+	if d.nth > 0 && d.fault == healthy {
 		if d.nth--; d.nth == 0 {
-			d.fault = failing
+			d.fault = d.next
 		}
+	}
+	if w := d.p.w; d.fault == healthy && !w.calm && w.rng.Float64() < w.plan.Disk {
+		d.fault = []fault{failing, once, once}[w.rng.IntN(3)]
 	}
 	switch d.fault {
 	case full:
 		d.p.w.trace.note("%s disk is full", d.p.name)
 		return nil, errNoSpace
+	case once:
+		d.fault = healthy
+		d.p.w.trace.note("%s disk fails once", d.p.name)
+		return nil, errInput
 	case failing:
 		d.fail()
 		return nil, errInput

@@ -8,13 +8,15 @@ import (
 	"github.com/runnel/runnel/daemon"
 )
 
-// rest is the time after the trouble: every fate becomes known, and the books agree.
-func (w *World) rest() {
+// heal ends all trouble.
+func (w *World) heal() {
 	w.calm = true
 	clear(w.cut)
 	w.chain.SetEstimate(1_000)
+	w.chain.SetMinFee(1_000)
+	w.censored = 0
 	for _, p := range w.order {
-		p.away, p.little = false, false
+		p.away, p.free = false, plenty
 		if p.disk.fault == full {
 			p.disk.fault = healthy
 		}
@@ -38,6 +40,11 @@ func (w *World) rest() {
 		a.asking = false
 		a.asked++
 	}
+}
+
+// rest is the time after the trouble: every fate becomes known, the books agree, and so do nodes and chain.
+func (w *World) rest() {
+	w.heal()
 	turn := 0
 	w.until("the books agree", func() bool {
 		if turn++; turn%2000 == 0 {
@@ -48,6 +55,25 @@ func (w *World) rest() {
 		}
 		return turn > 4000 && w.agreed()
 	})
+	w.audit()
+	if w.rng.IntN(3) == 0 {
+		w.undo()
+	}
+}
+
+// undo takes the newest blocks away with all that they held, and looks whether everybody notices.
+func (w *World) undo() {
+	w.reorganise(1 + w.rng.IntN(6))
+	if w.rng.IntN(2) == 0 {
+		for _, id := range w.chain.Mempool() {
+			w.chain.Evict(id)
+		}
+	}
+	w.audit()
+	w.mine(1)
+	w.audit()
+	w.mine(2)
+	w.audit()
 }
 
 // agreed reports whether both sides of each lane have the same books.
@@ -57,7 +83,7 @@ func (w *World) agreed() bool {
 		if a == nil || c == nil {
 			return a == nil && c == nil
 		}
-		if a.Phase > channel.PhaseOpen || c.Phase > channel.PhaseOpen {
+		if b.payer.hostile || b.payee.hostile || a.Phase > channel.PhaseOpen || c.Phase > channel.PhaseOpen {
 			continue
 		}
 		if a.Out.NextSeq != c.In.NextSeq || a.Out.Spent != c.In.Spent || a.Out.Total != c.In.Total || a.Out.Hash != c.In.Hash {
@@ -75,23 +101,52 @@ func (w *World) finish() {
 			ids = append(ids, b.id)
 		}
 	}
+	w.closing = true
+	w.calm = w.rng.IntN(3) == 0
 	for _, id := range ids {
-		w.close(id)
+		if w.rng.IntN(4) > 0 { // some run out by themselves
+			w.close(id)
+		}
 	}
+	if !w.calm {
+		w.trouble(w.plan.Turns / 2)
+	}
+	w.heal()
 	turn := 0
 	w.until("every channel is over", func() bool {
 		if turn++; turn%400 == 0 {
 			w.mine(1)
 		}
+		w.weather()
 		return w.over()
 	})
+	w.turns(300)
+	w.mine(1) // what wallets and nodes published last
+	w.turns(300)
 	w.count()
+}
+
+// weather is what happens on the chain while channels end.
+func (w *World) weather() {
+	switch w.rng.IntN(30_000) {
+	case 0:
+		w.reorganise(1 + w.rng.IntN(5))
+	case 1, 2:
+		w.chain.SetEstimate(50_000)
+		w.trace.note("a fee of 50000")
+	case 3, 4, 5:
+		w.chain.SetEstimate(1_000)
+		w.trace.note("a fee of 1000")
+	case 6, 7, 8:
+		w.censored = 1 + w.rng.IntN(5)
+		w.trace.note("miners take nothing for %d blocks", w.censored)
+	}
 }
 
 // close asks one side to end a channel.
 func (w *World) close(id channel.ID) {
 	p := w.order[w.rng.IntN(len(w.order))]
-	for p.states[id] == nil {
+	for p.states[id] == nil || p.life == nil {
 		p = w.order[w.rng.IntN(len(w.order))]
 	}
 	force := w.rng.IntN(3) == 0
@@ -120,16 +175,18 @@ func (w *World) count() {
 	for _, p := range w.order {
 		b, err := p.wallet.Balance(ctx)
 		w.must(err)
-		have += b.Confirmed + b.Pending + b.Locked
+		have += b.Confirmed + b.Locked
+		w.trace.note("%s has %+v", p.name, b)
 		given += p.given
 	}
+	given += w.returned()
 	fees := w.burnt()
 	if have+fees != given {
 		w.broken("P3", "wallets hold %d sat, fees were %d, and %d came in", have, fees, given)
 	}
 	for _, p := range w.order {
 		b, _ := p.wallet.Balance(ctx)
-		got := int64(b.Confirmed+b.Pending+b.Locked) - int64(p.given)
+		got := int64(b.Confirmed+b.Locked) - int64(p.given)
 		due := int64(0)
 		for _, l := range w.laneOrder {
 			if l.payee == p {
@@ -139,11 +196,24 @@ func (w *World) count() {
 				due -= int64(l.signed.SatCeil())
 			}
 		}
-		if got+int64(fees) < due {
+		if got+int64(fees) < due && !p.hostile {
 			w.broken("P3", "%s gained %d sat and is due %d; fees were %d", p.name, got, due, fees)
 		}
 	}
 	w.trace.note("counted: %d sat, fees %d, at %v", have, fees, time.Since(w.trace.start))
+}
+
+// returned is what came to lanes from outside and went to its payer.
+func (w *World) returned() (sum channel.Sat) {
+	for range w.gifts {
+		if _, depth, err := w.chain.Transaction(w.gift.TxID); err != nil || depth == 0 {
+			continue
+		}
+		if _, _, err := w.look.Unspent(context.Background(), w.gift); err != nil {
+			sum += 5_000
+		}
+	}
+	return sum
 }
 
 // burnt is what the transactions of all wallets left to miners.

@@ -151,7 +151,11 @@ func (c *conn) Send(msg []byte) error {
 		return wire.ErrClosed
 	}
 	w := c.h.l.p.w
-	w.sent(c.h.l.p, c.other.h.l.p, msg)
+	if c.h.l.p.hostile {
+		msg = c.twist(msg)
+	} else {
+		w.sent(c.h.l.p, c.other.h.l.p, msg)
+	}
 	c.other.queue = append(c.other.queue, bytes.Clone(msg))
 	if len(c.other.queue) == 1 {
 		c.other.until.draw(w)

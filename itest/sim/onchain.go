@@ -14,29 +14,26 @@ func (w *World) publishes(p *peer, tx ledger.Tx) {
 		w.broken("P6", "%s publishes what is no transaction: %v", p.name, err)
 		return
 	}
-	if !p.keeps(tx) {
+	if !p.made[tx.ID] {
 		w.broken("P1", "%s publishes %x, which is not stored", p.name, tx.ID[:4])
 	}
 	for _, in := range ins {
 		w.cheaper(p, tx, in)
 		for _, b := range w.laneOrder {
 			if st := b.state(p); st != nil {
-				w.spend(p, st, b, in, tx, outs)
+				w.spend(p, st, b, in, tx, ins, outs)
 			}
 		}
 	}
 }
 
-// keeps reports whether a transaction is in the durable record of one of the peer's channels.
-func (p *peer) keeps(tx ledger.Tx) bool {
-	for _, st := range p.states {
-		for _, own := range []*channel.OwnTx{st.OutFunding.Tx, st.OutFunding.Exit, st.InFunding.Exit, st.Closing.Tx} {
-			if own != nil && own.TxID == tx.ID && bytes.Equal(own.Raw, tx.Raw) {
-				return true
-			}
+// keep notes the transactions in a channel's durable record.
+func (p *peer) keep(st *channel.State) {
+	for _, own := range []*channel.OwnTx{st.OutFunding.Tx, st.OutFunding.Exit, st.InFunding.Exit, st.Closing.Tx} {
+		if own != nil {
+			p.made[own.TxID] = true
 		}
 	}
-	return false
 }
 
 // cheaper: a transaction never takes the place of one of the same peer that paid a higher rate.
@@ -54,7 +51,7 @@ func (w *World) cheaper(p *peer, tx ledger.Tx, in channel.Outpoint) {
 }
 
 // spend judges the spend of a lane by one of its two peers.
-func (w *World) spend(p *peer, st *channel.State, b *book, in channel.Outpoint, tx ledger.Tx, outs []ledger.Output) {
+func (w *World) spend(p *peer, st *channel.State, b *book, in channel.Outpoint, tx ledger.Tx, ins []channel.Outpoint, outs []ledger.Output) {
 	own := b.payer == p
 	funding := st.InFunding.Claimed
 	if own {
@@ -76,15 +73,26 @@ func (w *World) spend(p *peer, st *channel.State, b *book, in channel.Outpoint, 
 	case spend.Kind == ledger.SpendRefund && (!own || st.Terms.Out.Expiry > w.chain.Height()):
 		w.broken("P6", "%s takes a refund at block %d of a lane that expires at %d", p.name, w.chain.Height(), b.terms.Expiry)
 	case spend.Kind == ledger.SpendUnknown:
-		w.together(p, st, outs, tx)
+		w.together(p, st, ins, outs)
 	}
 }
 
 // together: a close pays each side what it has, and the fee comes from one of them.
-func (w *World) together(p *peer, st *channel.State, outs []ledger.Output, tx ledger.Tx) {
-	self, other, err := st.Payouts()
-	if err != nil {
-		return // a stop is not known any more: a reorganisation can't take it away, so the next check tells
+func (w *World) together(p *peer, st *channel.State, ins []channel.Outpoint, outs []ledger.Output) {
+	if st.Closing.Mine == nil || st.Closing.Peers == nil {
+		w.broken("P6", "%s closes together without both stops", p.name)
+		return
+	}
+	var self, other channel.Sat
+	for _, in := range ins {
+		switch in {
+		case st.OutFunding.Claimed:
+			paid := st.Closing.Peers.In.Spent.SatCeil()
+			self, other = self+st.Terms.Out.Deposit-paid, other+paid
+		case st.InFunding.Claimed:
+			paid := st.Closing.Mine.In.Spent.SatCeil()
+			self, other = self+paid, other+st.Terms.In.Deposit-paid
+		}
 	}
 	var gotSelf, gotOther channel.Sat
 	for _, o := range outs {

@@ -32,12 +32,16 @@ type peer struct {
 	lives  int
 	life   *life // nil while the program does not run
 
-	away   bool // its chain backend does not answer
-	little bool // its disk has little room left
+	away    bool  // its chain backend does not answer
+	free    int64 // bytes on its disk
+	hostile bool  // what it says is changed on its way out
 
 	states map[channel.ID]*channel.State // as they are durable
 	budget channel.Msat                  // signed and not refused
+	made   map[[32]byte]bool             // transactions that were durable once
 }
+
+const plenty = 1 << 40
 
 // life is one run of the program.
 type life struct {
@@ -62,13 +66,8 @@ func (w *World) add(name string, change func(*daemon.Config)) *peer {
 	scheme, err := bitcoin.NewScheme("simnet")
 	w.must(err)
 	p := &peer{w: w, name: name, id: channel.PeerID("peer" + name), cfg: cfg, seed: append(seed[:], seed[:]...), scheme: scheme,
-		states: map[channel.ID]*channel.State{}}
-	p.cfg.FreeDisk = func() int64 {
-		if p.little {
-			return 1 << 20
-		}
-		return 1 << 40
-	}
+		states: map[channel.ID]*channel.State{}, made: map[[32]byte]bool{}}
+	p.cfg.FreeDisk, p.free = func() int64 { return p.free }, plenty
 	p.disk = newDisk(p)
 	p.wallet = w.chain.NewWallet(w.chain.NewChain(), fmt.Sprint(name, w.plan.Seed))
 	w.peers[p.id] = p

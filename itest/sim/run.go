@@ -16,15 +16,24 @@ import (
 func (p *Plan) fill(rng *rand.Rand) {
 	one := func(of int) bool { return rng.IntN(of) == 0 }
 	if one(2) {
-		p.Net = Net{Drop: rng.Float64() * 0.02, Repeat: rng.Float64() * 0.03, Reorder: rng.Float64() * 0.03}
+		p.Net = Net{Drop: rng.Float64() * 0.02, Repeat: rng.Float64() * 0.1, Reorder: rng.Float64() * 0.03}
 	}
 	if one(2) {
 		p.Slow = rng.Float64() * 0.05
 	}
+	if one(2) {
+		p.Disk = rng.Float64() * 0.04
+	}
 	p.Crash = rng.Float64() * 0.002
 	p.Turns = 1500 + rng.IntN(3000)
-	p.Budget = 40_000_000 + channel.Msat(rng.IntN(60_000_000))
+	p.Budget = 1_000_000_000_000
+	if one(3) {
+		p.Budget = 2_000_000 + channel.Msat(rng.IntN(20_000_000))
+	}
+	p.Deposit = []channel.Sat{25_000, 60_000, 1_000_000}[rng.IntN(3)]
+	p.BlindCap = channel.Msat(rng.IntN(2) * rng.IntN(1_000_000))
 	p.Third = one(4)
+	p.Hostile = one(4)
 }
 
 // Run runs the simulation that follows from a plan. It must be called in a bubble of testing/synctest.
@@ -32,7 +41,9 @@ func Run(plan Plan) (r Result) {
 	rng := rand.New(rand.NewPCG(plan.Seed, 1))
 	plan.fill(rng)
 	w := &World{plan: plan, rng: rng, trace: newTrace(plan.Trace), sched: newSched(), chain: ledgertest.NewMemory(),
-		peers: map[channel.PeerID]*peer{}, cut: map[[2]channel.PeerID]bool{}, lanes: map[channel.LaneID]*book{}, fees: map[channel.Outpoint]paid{}}
+		peers: map[channel.PeerID]*peer{}, cut: map[[2]channel.PeerID]bool{}, lanes: map[channel.LaneID]*book{}, fees: map[channel.Outpoint]paid{},
+		keys: map[channel.Key]channel.LaneID{}}
+	w.look = w.chain.NewChain()
 	defer func() {
 		if v := recover(); v != nil {
 			s, ok := v.(stopped)
@@ -83,12 +94,19 @@ func (w *World) story() {
 		p.boot()
 		w.fund(p, 3_000_000)
 	}
-	w.open(alice, bob, 1_000_000, channel.Sat(w.rng.IntN(2)*200_000))
+	w.mine(8) // no reorganisation takes the wallets' money away
+	if alice.hostile = w.plan.Hostile; alice.hostile && w.rng.IntN(2) == 0 {
+		w.cheat(alice, bob)
+	}
+	w.open(alice, bob, w.plan.Deposit, channel.Sat(w.rng.IntN(2)*200_000))
 	if w.plan.Third {
 		w.open(w.order[2], alice, 500_000, 0)
 	}
+	if w.rng.IntN(3) == 0 { // a second one between the same two
+		w.open(bob, alice, 25_000, 0)
+	}
 	w.calm = false
-	w.trouble()
+	w.trouble(w.plan.Turns)
 	w.rest()
 	w.finish()
 }
@@ -96,7 +114,28 @@ func (w *World) story() {
 func (w *World) limit(c *daemon.Config) {
 	c.Limits.AcceptPeerDeposit = 1_000_000
 	c.Limits.Budget = w.plan.Budget
-	c.SignEach = w.rng.IntN(4) == 0
+	c.Limits.BlindCap = w.plan.BlindCap
+	c.SignEach = w.rng.IntN(2) == 0
+}
+
+// cheat opens a channel whose payer names an output of less than was agreed.
+func (w *World) cheat(a, b *peer) {
+	w.cheating = true
+	done := false
+	w.call(a, "open", func(ctx context.Context, n *daemon.Node) {
+		defer func() { done = true }()
+		if _, err := n.Connect(ctx, "/sim/p2p/"+string(b.id)); err == nil {
+			_, err = n.Open(ctx, channel.OpenRequest{Peer: string(b.id), Deposit: 30_000})
+			w.trace.note("%s opens and cheats: %v", a.name, err)
+		}
+	})
+	w.until("an answer to an open", func() bool { return done })
+	for range 4 {
+		w.turns(200)
+		w.mine(1)
+	}
+	w.audit()
+	w.cheating = false
 }
 
 // fund gives a peer's wallet confirmed money.
@@ -118,7 +157,12 @@ func (w *World) turns(n int) {
 }
 
 func (w *World) mine(n int) {
-	w.chain.Mine(n)
+	if w.late(); w.censored > 0 {
+		w.censored--
+		w.chain.MineEmpty(n)
+	} else {
+		w.chain.Mine(n)
+	}
 	w.trace.note("block %d", w.chain.Height())
 }
 
@@ -150,15 +194,14 @@ func (w *World) open(a, b *peer, deposit, peerDeposit channel.Sat) channel.ID {
 	return id
 }
 
-// trouble is the time in which everything goes wrong.
-func (w *World) trouble() {
-	for i := 0; i < w.plan.Turns; i++ {
+// trouble is a time in which everything goes wrong.
+func (w *World) trouble(turns int) {
+	for range turns {
 		w.step()
 		if w.rng.Float64() < w.plan.Crash {
-			p := w.order[w.rng.IntN(len(w.order))]
-			w.crash(p)
+			w.crash(w.order[w.rng.IntN(len(w.order))])
 		}
-		if w.rng.IntN(40) == 0 {
+		if w.rng.IntN(30) == 0 {
 			w.event()
 		}
 	}
@@ -180,51 +223,99 @@ func (w *World) crash(p *peer) {
 // event is something that somebody does, or that goes wrong.
 func (w *World) event() {
 	p := w.order[w.rng.IntN(len(w.order))]
-	switch w.rng.IntN(17) {
-	case 0, 1, 2, 3:
+	switch w.rng.IntN(10) {
+	case 0, 1, 2:
 		w.burst(p)
-	case 4:
+	case 3:
 		w.again(p)
-	case 5:
+	case 4, 5:
+		w.machine(p)
+	case 6:
+		w.network(p)
+	case 7, 8:
+		w.blocks(p)
+	case 9:
+		w.pass(time.Duration(w.rng.IntN(20_000)) * time.Millisecond)
+	}
+}
+
+// machine is what happens to one peer's program, disk or clock.
+func (w *World) machine(p *peer) {
+	switch w.rng.IntN(6) {
+	case 0, 1:
 		if p.life == nil {
 			p.boot()
 		}
-	case 6:
-		p.disk.nth = 1 + w.rng.IntN(4)
+	case 2:
+		p.disk.nth, p.disk.next = 1+w.rng.IntN(4), []fault{failing, once}[w.rng.IntN(2)]
 		w.trace.note("%s disk will fail", p.name)
-	case 7:
+	case 3:
 		w.fill(p)
-	case 8:
-		w.separate(p, w.order[w.rng.IntN(len(w.order))], w.rng.IntN(3) == 0)
-	case 9:
+	case 4:
+		p.skew += time.Duration(w.rng.IntN(2*3600)-3600) * time.Second
+		w.trace.note("%s clock is ahead by %v", p.name, p.skew)
+	case 5:
+		p.stop()
+	}
+}
+
+// network is what happens to the connections of a peer.
+func (w *World) network(p *peer) {
+	if w.rng.IntN(2) == 0 {
 		clear(w.cut)
-	case 10:
-		w.reorganise(1 + w.rng.IntN(6))
-	case 11:
+		return
+	}
+	if q := w.order[w.rng.IntN(len(w.order))]; q != p {
+		w.separate(p, q, w.rng.IntN(3) == 0)
+	}
+}
+
+// blocks is what happens to the chain, or to a peer's view of it.
+func (w *World) blocks(p *peer) {
+	switch w.rng.IntN(8) {
+	case 0, 1:
+		w.mine(1)
+	case 2:
+		w.censored = 1 + w.rng.IntN(6)
+		w.trace.note("miners take nothing for %d blocks", w.censored)
+	case 3:
+		w.reorganise(1 + w.rng.IntN(w.depth()))
+	case 4:
+		rates := []ledger.FeeRate{1_000, 2_000, 10_000, 50_000}
+		rate := rates[w.rng.IntN(len(rates))]
+		w.chain.SetEstimate(rate)
+		w.chain.SetMinFee(max(1_000, rate/2))
+		w.trace.note("a fee of %d", rate)
+	case 5:
+		for _, id := range w.chain.Mempool() {
+			if w.rng.IntN(2) == 0 {
+				w.chain.Evict(id)
+				w.trace.note("nodes forget %x", id[:4])
+			}
+		}
+	default:
 		p.away = !p.away && w.rng.IntN(2) == 0
 		w.trace.note("%s chain away: %v", p.name, p.away)
-	case 12:
-		w.mine(1)
-	case 13:
-		w.price()
-	case 14:
-		w.clock(p)
-	case 15:
-		p.stop()
-	case 16:
-		w.pass(time.Duration(w.rng.IntN(20_000)) * time.Millisecond)
 	}
+}
+
+// depth bounds a reorganisation: one that undoes what is six deep is beyond what a node prepares for.
+func (w *World) depth() int {
+	if w.closing {
+		return 5
+	}
+	return 6
 }
 
 func (w *World) fill(p *peer) {
 	if p.disk.fault != healthy && p.disk.fault != full {
 		return
 	}
-	if p.disk.fault = healthy; w.rng.IntN(2) == 0 {
+	p.free = []int64{plenty, 1 << 20, 200 << 20}[w.rng.IntN(3)]
+	if p.disk.fault = healthy; p.free != plenty && w.rng.IntN(2) == 0 {
 		p.disk.fault = full
 	}
-	p.little = p.disk.fault == full && w.rng.IntN(2) == 0
-	w.trace.note("%s disk full: %v", p.name, p.disk.fault == full)
+	w.trace.note("%s disk: %d free, full: %v", p.name, p.free, p.disk.fault == full)
 }
 
 func (w *World) reorganise(depth int) {
@@ -233,18 +324,6 @@ func (w *World) reorganise(depth int) {
 	if w.rng.IntN(2) == 0 {
 		w.mine(1)
 	}
-}
-
-func (w *World) price() {
-	rates := []ledger.FeeRate{1_000, 2_000, 10_000, 50_000}
-	rate := rates[w.rng.IntN(len(rates))]
-	w.chain.SetEstimate(rate)
-	w.trace.note("a fee of %d", rate)
-}
-
-func (w *World) clock(p *peer) {
-	p.skew += time.Duration(w.rng.IntN(2*3600)-3600) * time.Second
-	w.trace.note("%s clock is ahead by %v", p.name, p.skew)
 }
 
 // burst makes several payments at once on a channel of the peer's.
@@ -263,12 +342,16 @@ func (w *World) burst(p *peer) {
 	if b.payee != nil && w.rng.IntN(3) == 0 {
 		target = string(b.payee.id)
 	}
-	amount := channel.Msat(1 + w.rng.IntN(200_000))
-	if w.rng.IntN(20) == 0 {
-		amount = channel.Msat(1 + w.rng.IntN(30_000_000))
+	amount := channel.Msat(1 + w.rng.IntN(100_000))
+	if w.rng.IntN(8) == 0 {
+		amount = channel.Msat(1 + w.rng.IntN(int(b.terms.Capacity()/3)))
 	}
 	for range 1 + w.rng.IntN(12) {
-		w.pay(p, target, amount)
+		a := w.pay(p, target, amount)
+		if w.rng.IntN(4) == 0 { // the application asks twice at once
+			a.asking = false
+			w.ask(a)
+		}
 	}
 }
 
@@ -276,6 +359,7 @@ func (w *World) burst(p *peer) {
 func (w *World) again(p *peer) {
 	for _, a := range w.apps {
 		if a.from == p && w.rng.IntN(4) == 0 {
+			a.known = a.known && w.rng.IntN(2) == 0 // the application has forgotten, the node must not
 			w.ask(a)
 		}
 	}

@@ -57,14 +57,16 @@ func TestSeeds(t *testing.T) {
 			plan.Log = f
 		}
 		r := simulate(t, plan)
-		report(t, r)
+		if report(t, r); t.Failed() {
+			return
+		}
 		sum.Steps += r.Steps
 		sum.Commits += r.Commits
 		sum.Messages += r.Messages
 		sum.Payments += r.Payments
 		sum.Crashes += r.Crashes
 		sum.Elapsed += r.Elapsed
-		if *runs > 0 && *runs <= 10 {
+		if *runs > 0 {
 			t.Logf("seed %d: trace %s, %d steps", r.Seed, r.Hash, r.Steps)
 		}
 	}

@@ -19,10 +19,15 @@ type Plan struct {
 
 	Net    Net
 	Slow   float64 // share of messages and writes that take their time
+	Disk   float64 // share of writes that fail
 	Crash  float64 // chance of a crash at each step
 	Turns  int     // steps in which faults happen
 	Budget channel.Msat
 	Third  bool // a third peer
+
+	Deposit  channel.Sat
+	BlindCap channel.Msat
+	Hostile  bool // one peer says what suits it
 }
 
 // Net is how often the network does to a message what it should not.
@@ -45,17 +50,25 @@ type Result struct {
 
 // World is the chain, the network and the nodes.
 type World struct {
-	plan  Plan
-	rng   *rand.Rand
-	trace *trace
-	sched *sched
-	chain *ledgertest.Memory
-	peers map[channel.PeerID]*peer
-	order []*peer
-	conns []*conn
-	cut   map[[2]channel.PeerID]bool
-	later []timer
-	calm  bool // no faults any more
+	plan     Plan
+	rng      *rand.Rand
+	trace    *trace
+	sched    *sched
+	chain    *ledgertest.Memory
+	peers    map[channel.PeerID]*peer
+	order    []*peer
+	conns    []*conn
+	cut      map[[2]channel.PeerID]bool
+	later    []timer
+	calm     bool                    // no faults any more
+	closing  bool                    // channels end
+	censored int                     // blocks that miners will leave empty
+	cheating bool                    // a payer names another output than its lane's
+	look     *ledgertest.MemoryChain // nobody's view of the chain
+	heard    [][]byte                // from hostile peers
+	gift     channel.Outpoint        // less than was agreed
+	gifts    []*book
+	keys     map[channel.Key]channel.LaneID
 
 	lanes     map[channel.LaneID]*book
 	laneOrder []*book
@@ -219,17 +232,34 @@ func (w *World) pass(d time.Duration) {
 }
 
 // patience bounds how many steps something may take.
-const patience = 400_000
+const patience = 150_000
 
 // until goes on until cond holds. What never happens ends the simulation.
 func (w *World) until(what string, cond func() bool) {
 	for i := 0; !cond(); i++ {
 		if i > patience {
-			w.broken("progress", "never: %s", what)
+			w.broken("progress", "never: %s%s", what, w.standing())
 			panic(stopped{"never: " + what})
 		}
 		w.step()
 	}
+}
+
+// standing is where every channel stands.
+func (w *World) standing() (text string) {
+	for _, b := range w.laneOrder {
+		for _, p := range []*peer{b.payer, b.payee} {
+			if st := b.state(p); st != nil {
+				f := st.InFunding
+				if p == b.payer {
+					f = st.OutFunding
+				}
+				text += fmt.Sprintf("; %s's %s of %s: %s, out %d/%d, in %d/%d, seen %d, spend %+v, height %d of %d", p.name, b.terms.ID().String()[:6], b.payer.name,
+					st.Phase, st.Out.Spent, st.Out.Total, st.In.Spent, st.In.Total, len(f.Seen), f.Spend, w.chain.Height(), b.terms.Expiry)
+			}
+		}
+	}
+	return text
 }
 
 func pair(a, b *peer) [2]channel.PeerID {
