@@ -114,6 +114,9 @@ func (f *blockFees) note(tip chainhash.Hash, known map[chainhash.Hash]ledger.Fee
 // paidRate is what a block's transactions paid on average: its miner's reward less the subsidy, over its
 // size without the reward.
 func paidRate(b *wire.MsgBlock, height int32, params *chaincfg.Params) ledger.FeeRate {
+	if len(b.Transactions) == 0 {
+		return 0
+	}
 	reward := int64(0)
 	for _, out := range b.Transactions[0].TxOut {
 		reward += out.Value

@@ -281,6 +281,20 @@ func (m *Memory) Transaction(txid [32]byte) (raw []byte, confirmations uint32, e
 	return serialize(tx.MsgTx()), confirmations, nil
 }
 
+// Block returns the block at a height with its raw transactions, nil when there is none yet.
+func (m *Memory) Block(height uint32) (b ledger.Block, raw [][]byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if height > m.tip().Height {
+		return ledger.Block{}, nil
+	}
+	raw = [][]byte{}
+	for _, tx := range m.blocks[height].txs {
+		raw = append(raw, serialize(tx.MsgTx()))
+	}
+	return m.blocks[height].Block, raw
+}
+
 func (m *Memory) find(txid [32]byte) (tx *btcutil.Tx, height int) {
 	hash := chainhash.Hash(txid)
 	if h, ok := m.mined[hash]; ok {
