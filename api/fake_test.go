@@ -29,6 +29,7 @@ type fakeNode struct {
 	err    error
 	status channel.NodeStatus
 	text   string
+	backup channel.Backup
 	bal    channel.Balance
 	sent   channel.Sent
 	txs    []channel.WalletTx
@@ -63,6 +64,7 @@ func (n *fakeNode) last() []any {
 
 func (n *fakeNode) Status(context.Context) (channel.NodeStatus, error) { return n.status, n.asked() }
 func (n *fakeNode) Stop(context.Context) error                         { return n.asked("stop") }
+func (n *fakeNode) Backup(context.Context) (channel.Backup, error)     { return n.backup, n.asked() }
 func (n *fakeNode) NewAddress(context.Context) (string, error)         { return n.text, n.asked() }
 func (n *fakeNode) Balance(context.Context) (channel.Balance, error)   { return n.bal, n.asked() }
 func (n *fakeNode) Send(_ context.Context, a string, s channel.Sat, all bool, rate uint64) (channel.Sent, error) {

@@ -53,6 +53,11 @@ func (s nodeService) Stop(ctx context.Context, _ *connect.Request[runnelv1.StopR
 	return reply(&runnelv1.StopResponse{}, s.node.Stop(ctx))
 }
 
+func (s nodeService) Backup(ctx context.Context, _ *connect.Request[runnelv1.BackupRequest]) (*connect.Response[runnelv1.BackupResponse], error) {
+	b, err := s.node.Backup(ctx)
+	return reply(runnelv1.NewBackup(b), err)
+}
+
 func (s nodeService) Connect(ctx context.Context, req *connect.Request[runnelv1.ConnectRequest]) (*connect.Response[runnelv1.ConnectResponse], error) {
 	if err := given("addr", req.Msg.Addr); err != nil {
 		return nil, err

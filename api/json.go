@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -93,6 +94,8 @@ func appendValue(b []byte, v protoreflect.Value, field protoreflect.FieldDescrip
 		return strconv.AppendUint(b, v.Uint(), 10), nil
 	case protoreflect.StringKind:
 		return appendString(b, v.String())
+	case protoreflect.BytesKind: // as protobuf's own JSON
+		return strconv.AppendQuote(b, base64.StdEncoding.EncodeToString(v.Bytes())), nil
 	case protoreflect.EnumKind:
 		if name := field.Enum().Values().ByNumber(v.Enum()); name != nil {
 			return strconv.AppendQuote(b, string(name.Name())), nil

@@ -10,6 +10,8 @@ import (
 type Node interface {
 	Status(ctx context.Context) (channel.NodeStatus, error)
 	Stop(ctx context.Context) error
+	// Backup copies what can't be made again from the seed, encrypted.
+	Backup(ctx context.Context) (channel.Backup, error)
 
 	NewAddress(ctx context.Context) (string, error)
 	Balance(ctx context.Context) (channel.Balance, error)

@@ -69,6 +69,8 @@ func fillKind(t *rapid.T, v reflect.Value, label string) {
 		v.SetInt(int64(rapid.IntRange(0, 1<<30).Draw(t, label)))
 	case reflect.Int64:
 		v.SetInt(rapid.Int64().Draw(t, label))
+	case reflect.Uint8:
+		v.SetUint(uint64(rapid.Uint8().Draw(t, label)))
 	case reflect.Uint32:
 		v.SetUint(uint64(rapid.Uint32().Draw(t, label)))
 	case reflect.Uint64:

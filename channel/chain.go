@@ -66,10 +66,10 @@ func (s *State) dueExit() (effects []Effect) {
 	return effects
 }
 
-// CanSettle reports whether there is something for us on the lane that pays us.
+// CanSettle reports whether there is something for us on the lane that pays us, and it is time to take it.
 func (s *State) CanSettle() bool {
 	_, ok := s.InFunding.Claim()
-	return ok && s.InFunding.Spend == nil && s.In.Total > 0
+	return ok && s.InFunding.Spend == nil && s.In.Total > 0 && !s.asks()
 }
 
 // CanRefund reports whether something of the own lane can be had back alone at this height.

@@ -18,6 +18,8 @@ func (s *State) closeTogether(e CloseTogether) ([]Effect, error) {
 		return s.giveUp(), nil
 	case !s.Phase.CanMove(PhaseClosing):
 		return nil, fail(KindForbidden, "the channel is %s already", s.Phase)
+	case s.Asking != nil:
+		return nil, fail(KindForbidden, "this channel was restored from a copy, and the peer was not asked yet what came after it")
 	case len(e.Payout) == 0 || len(e.Payout) > MaxPayoutScript:
 		return nil, fail(KindInvalid, "the payout script has %d bytes", len(e.Payout))
 	case s.signing != nil || s.checking != nil:
@@ -165,7 +167,16 @@ func (s *State) closeAlone(e CloseAlone) ([]Effect, error) {
 	if s.Phase != PhaseSettling && !s.Phase.CanMove(PhaseSettling) {
 		return nil, fail(KindForbidden, "the channel is %s already", s.Phase)
 	}
-	effects := s.move(PhaseSettling)
+	var effects []Effect
+	if height, asking := s.MayForce(); asking {
+		if s.Tip < height {
+			return nil, fail(KindForbidden, "this channel was restored from a copy: settling now could give away what was received after it; "+
+				"the peer is asked for that, and without an answer this is possible from block %d on", height)
+		}
+		s.Asking = nil
+		effects = append(effects, Save{Cold: true})
+	}
+	effects = append(effects, s.move(PhaseSettling)...)
 	if len(e.To) > 0 {
 		s.Closing.To = e.To
 		effects = append(effects, Save{Cold: true})
@@ -215,6 +226,9 @@ func (s *State) refused(m *Refuse) []Effect {
 		return []Effect{Alert{Text: "the peer refused: " + m.Code + ": " + m.Text, Peers: true}}
 	}
 	s.Synced, s.there = false, PhaseAbandoned
+	if s.Asking != nil { // it can tell nothing
+		return append(s.heard(), Alert{Text: "the peer does not know this restored channel any more" + s.advice(), Peers: true})
+	}
 	if s.Phase == PhaseAgreed && s.unfunded() && !s.awaits() {
 		return s.move(PhaseAbandoned)
 	}

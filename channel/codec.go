@@ -23,12 +23,13 @@ type cold struct {
 	OutFunding Funding
 	InFunding  Funding
 	Closing    Closing
-	Notice     Notice `json:",omitempty"`
+	Notice     Notice  `json:",omitempty"`
+	Asking     *Asking `json:",omitempty"`
 }
 
 // MarshalCold encodes everything but the lanes.
 func (s *State) MarshalCold() ([]byte, error) {
-	return json.Marshal(cold{coldVersion, s.Terms, s.Phase, s.OutFunding, s.InFunding, s.Closing, s.Notice})
+	return json.Marshal(cold{coldVersion, s.Terms, s.Phase, s.OutFunding, s.InFunding, s.Closing, s.Notice, s.Asking})
 }
 
 // MarshalBinary encodes a lane.
@@ -68,7 +69,7 @@ func Load(coldRecord, out, in []byte, unacked []*Frame) (State, error) {
 	if c.Version != coldVersion {
 		return State{}, fmt.Errorf("channel: record of version %d, this program knows %d", c.Version, coldVersion)
 	}
-	s := State{Terms: c.Terms, Phase: c.Phase, OutFunding: c.OutFunding, InFunding: c.InFunding, Closing: c.Closing, Notice: c.Notice, Unacked: unacked}
+	s := State{Terms: c.Terms, Phase: c.Phase, OutFunding: c.OutFunding, InFunding: c.InFunding, Closing: c.Closing, Notice: c.Notice, Asking: c.Asking, Unacked: unacked}
 	if err := s.Out.UnmarshalBinary(out); err != nil {
 		return State{}, err
 	}

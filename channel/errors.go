@@ -82,7 +82,7 @@ const (
 	DenyUnknownChannel = "unknown_channel" // the peer has no such channel
 	DenyInvalid        = "invalid"         // the request is malformed
 	DenyBusy           = "busy"            // try again later
-	DenyNotReady       = "not_ready"       // the peer is starting or can't see the chain
+	DenyNotReady       = "not_ready"       // the peer is starting, can't see the chain, or its disk is nearly full
 	DenyFee            = "fee_too_low"     // the closing fee is below the peer's estimate
 	DenyLate           = "too_late"        // too near expiry for a close together
 	DenyInternal       = "internal"        // the peer failed; nothing was done

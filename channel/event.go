@@ -34,6 +34,11 @@ type (
 		OK     bool
 		Report LaneReport
 	}
+	// NewestChecked completes CheckNewest.
+	NewestChecked struct {
+		OK     bool
+		Report LaneReport
+	}
 	// FundingBuilt and FundingFailed complete Fund.
 	FundingBuilt struct {
 		Outpoint Outpoint
@@ -94,6 +99,8 @@ type (
 	}
 	// SweepSeen: the refund output of the own lane's settlement was spent in a block.
 	SweepSeen struct{ Height uint32 }
+	// Ask: the chain is scanned up to Tip, so a record from a copy is as good as it gets without the peer.
+	Ask struct{ Tip uint32 }
 	// Reorganised: blocks from Height upwards are no longer part of the best chain.
 	Reorganised struct{ Height uint32 }
 )
@@ -103,6 +110,7 @@ func (Signed) input()         {}
 func (Verified) input()       {}
 func (FrameFound) input()     {}
 func (ProofChecked) input()   {}
+func (NewestChecked) input()  {}
 func (FundingBuilt) input()   {}
 func (FundingFailed) input()  {}
 func (CloseTogether) input()  {}
@@ -118,6 +126,7 @@ func (OutputSeen) input()     {}
 func (SpendSeen) input()      {}
 func (ReturnSeen) input()     {}
 func (SweepSeen) input()      {}
+func (Ask) input()            {}
 func (Reorganised) input()    {}
 
 // Effects. Those that are stored come before those that are sent, and those before what is told to the
@@ -148,6 +157,9 @@ type (
 	FindFrame struct{ Frame *Frame }
 	// CheckProof verifies a voucher of our own that the peer shows; answered by ProofChecked.
 	CheckProof struct{ Report LaneReport }
+	// CheckNewest verifies a voucher of the lane that pays us, which the payer hands back; answered by
+	// NewestChecked.
+	CheckNewest struct{ Report LaneReport }
 
 	// Answered tells the fate of own payments of one frame.
 	Answered struct {
@@ -197,6 +209,7 @@ func (Sign) effect()        {}
 func (Verify) effect()      {}
 func (FindFrame) effect()   {}
 func (CheckProof) effect()  {}
+func (CheckNewest) effect() {}
 func (Answered) effect()    {}
 func (Took) effect()        {}
 func (Moved) effect()       {}

@@ -52,6 +52,11 @@ const (
 	// mainnet were bugs of consensus, not of chance).
 	DeepConfirmations = 6
 
+	// AskBlocks is how many blocks a peer is asked for what a restored record may have lost, before the
+	// owner may settle by that record without an answer: an hour, in which the peer is dialled again and
+	// again.
+	AskBlocks = 6
+
 	// CloseTimeout is how many blocks a close together may take before the payee settles alone.
 	CloseTimeout = 6
 )

@@ -80,6 +80,13 @@ type NodeStatus struct {
 	Attention []string // what needs the owner, most urgent first
 }
 
+// Backup is a copy of what a node can't make again from its seed, encrypted under a key from the seed.
+type Backup struct {
+	Data     []byte
+	Channels int   // that are in it: those that are not over
+	Made     int64 // unix seconds
+}
+
 // Balance is all money of the node.
 type Balance struct {
 	Onchain       Sat // confirmed, spendable

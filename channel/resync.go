@@ -41,7 +41,7 @@ func (s *State) resynced(r *Resync) ([]Effect, error) {
 	if planted("reopened") && s.Phase == PhaseClosing && r.Phase == PhaseOpen {
 		s.Phase = PhaseOpen
 	}
-	effects := s.resyncIn(r)
+	effects := append(s.resyncIn(r), s.dueAsked(r)...)
 	if !s.Terms.Out.Exists() {
 		s.Synced = true
 		return append(effects, s.offer()...), nil
@@ -55,13 +55,13 @@ func (s *State) resynced(r *Resync) ([]Effect, error) {
 		return append(effects, CheckProof{Report: r.In}), nil
 	case s.OutFunding.Spend == nil && (r.In.NextSeq < s.Out.Acked || r.In.Spent < s.Out.Spent): // a spend decides, not the peer
 		s.Synced = true
-		return append(effects, s.freezeOut(FrozenRegress)...), nil
+		return append(append(effects, s.freezeOut(FrozenRegress)...), s.remind(r)...), nil
 	case s.OutFunding.Spend == nil && s.differs(r.In):
 		s.Synced = true
 		return append(effects, s.freezeOut(FrozenHash)...), nil
 	}
 	s.Synced = true
-	effects = append(effects, s.sendUnacked(r.In.NextSeq)...)
+	effects = append(append(effects, s.sendUnacked(r.In.NextSeq)...), s.remind(r)...)
 	return append(effects, s.offer()...), nil
 }
 

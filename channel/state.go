@@ -165,7 +165,8 @@ type State struct {
 	OutFunding Funding
 	InFunding  Funding
 	Closing    Closing
-	Notice     Notice // what the owner was told of the end of time
+	Notice     Notice  // what the owner was told of the end of time
+	Asking     *Asking // nil unless the record comes from a copy and the peer was not asked yet
 
 	// The rest is not stored: it is known again after a start from the store (Unacked), the chain
 	// (Tip) and the peer (Synced).

@@ -30,6 +30,8 @@ func (s *State) step(e Input) ([]Effect, error) {
 		return s.found(e)
 	case ProofChecked:
 		return s.proven(e)
+	case NewestChecked:
+		return s.adopt(e)
 	case Received:
 		return s.received(e.Msg)
 	case Connected:
@@ -70,6 +72,8 @@ func (s *State) slow(e Input) ([]Effect, error) {
 		return s.returnSeen(e), nil
 	case SweepSeen:
 		return s.sweepSeen(e), nil
+	case Ask:
+		return s.ask(e), nil
 	case Reorganised:
 		return s.reorganised(e), nil
 	}
@@ -88,6 +92,8 @@ func (s *State) received(m Message) ([]Effect, error) {
 		return s.claim(m.Lane, m.Funding)
 	case *Ready:
 		return s.peerReady(m.Lane)
+	case *Newest:
+		return s.reminded(m)
 	case *Stop:
 		return s.stopped(m)
 	case *CloseOffer, *CloseSign, *CloseDone:

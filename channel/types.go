@@ -231,6 +231,13 @@ type CloseSign struct {
 	Partials [][32]byte
 }
 
+// Newest is a payer's newest voucher, for a payee whose record has become older than its own answers. NextSeq,
+// Spent and Hash of the report are those of the last answer that the payer has.
+type Newest struct {
+	Lane LaneID
+	Out  LaneReport
+}
+
 // CloseDone hands the finished transaction to the responder.
 type CloseDone struct {
 	Channel ID
@@ -252,3 +259,4 @@ func (*Stop) message()       {}
 func (*CloseOffer) message() {}
 func (*CloseSign) message()  {}
 func (*CloseDone) message()  {}
+func (*Newest) message()     {}

@@ -35,8 +35,7 @@ func TestOldBackupOfThePayer(t *testing.T) {
 	}
 }
 
-// An old backup of the payee: it never settles below what it was paid when the payer is honest, and takes
-// no more.
+// An old backup of the payee: an honest payer hands back its newest voucher, and the payee takes no more.
 func TestOldBackupOfThePayee(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -57,5 +56,5 @@ func TestOldBackupOfThePayee(t *testing.T) {
 	}
 	_, err := alice.Close(w.ctx(), channel.CloseRequest{Channel: id.String()})
 	must(t, err)
-	w.finish(alice, bob, id, 5_000) // what bob can prove
+	w.finish(alice, bob, id, 12_000)
 }

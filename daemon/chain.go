@@ -98,13 +98,15 @@ func decodeBlocks(b []byte) (blocks []ledger.Block, err error) {
 // followChain scans new blocks until the node stops. While the backend is away it keeps trying.
 func (n *Node) followChain() {
 	for {
-		n.disk.Store(n.freeDisk())
 		err := n.scan()
 		n.reach(err)
 		if n.ctx.Err() != nil {
 			return
 		}
 		n.resend(err)
+		if err == nil {
+			n.seek()
+		}
 		select {
 		case <-n.ctx.Done():
 			return
@@ -210,7 +212,7 @@ func (n *Node) caughtUp() {
 	tip, _ := n.chain.tip()
 	n.log.Info("chain scanned", "height", tip.Height)
 	for _, d := range n.live() {
-		d.post(channel.Height{Tip: tip.Height})
+		d.post(channel.Ask{Tip: tip.Height}, channel.Height{Tip: tip.Height})
 		if s := n.session(d.peer); s != nil {
 			d.post(met{s})
 		}
@@ -254,7 +256,7 @@ func (n *Node) connectBlock(ctx context.Context, b ledger.Block) error {
 		n.addBlock(b)
 	}
 	n.mu.Lock()
-	query := n.watch.query()
+	query := n.watch.query(nil)
 	n.mu.Unlock()
 	matches, err := n.deps.Chain.Matches(ctx, b.Hash, query)
 	if err != nil {

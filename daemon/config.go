@@ -17,6 +17,7 @@ type Config struct {
 	MaxUnacked channel.Msat // that may wait for an answer on one lane
 	SignEach   bool         // one signature, one frame and one verification for each payment
 	FreeDisk   func() int64 // bytes free for the store; nil when unknown
+	Ballast    Ballast      // nil: there is none
 }
 
 // DefaultMaxUnacked is 10,000 sat: what a payee could take without serving, bounded at a size that

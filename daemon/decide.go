@@ -140,10 +140,7 @@ func (r *reconciler) join(id channel.ID, j, s *channel.State, commits uint64) er
 	if !r.proven(&st) {
 		return fmt.Errorf("%w: neither has a valid voucher of channel %s; restore the newest backup of the whole data directory", ErrBooks, id)
 	}
-	if st.Phase.CanMove(channel.PhaseRecovering) {
-		st.Phase = channel.PhaseRecovering
-	}
-	t, err := encodeTriple(&st, commits+1)
+	t, err := encodeTriple(new(channel.Restored(st)), commits+1)
 	if err != nil {
 		return err
 	}
@@ -242,8 +239,7 @@ func recoverChannel(s store.Store, write func(*store.Batch) error, id channel.ID
 	if !st.Phase.CanMove(channel.PhaseRecovering) {
 		return false, nil
 	}
-	st.Phase = channel.PhaseRecovering
-	t, err := encodeTriple(&st, commits+1)
+	t, err := encodeTriple(new(channel.Restored(st)), commits+1)
 	if err != nil {
 		return false, err
 	}

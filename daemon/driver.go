@@ -38,6 +38,7 @@ type driver struct {
 	exits      exits
 	blindTaken channel.Msat    // since the chain was last seen
 	met        uint64          // number of the newest session with the peer that the channel knows
+	held       bool            // its part of the chain is still being read: nothing is published for it
 	alerts     allowance       // for what the peer can cause again and again
 	watchers   []chan struct{} // closed after the next turn: waiting API calls look again
 }

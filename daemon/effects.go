@@ -34,6 +34,9 @@ func (d *driver) perform(box *outbox, effects []any) {
 			d.find(box, e)
 		case channel.CheckProof:
 			d.checkProof(box, e)
+		case channel.CheckNewest:
+			ok := d.n.deps.Scheme.VerifyVoucher(d.lane(false), e.Report.Total, e.Report.Signature) == nil
+			d.turn(box, channel.NewestChecked{OK: ok, Report: e.Report})
 		default:
 			d.tell(box, e)
 		}

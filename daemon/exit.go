@@ -106,7 +106,7 @@ func (d *driver) planRefund(st *channel.State) exitPlan {
 // exit builds a settlement or refund, or publishes the last one again, or replaces it at a higher fee.
 func (d *driver) exit(side int, plan func(*channel.State) exitPlan) {
 	d.post(inspect{func(d *driver) {
-		if d.exits.building[side] || side == exitSettle && d.n.batches.takes(d) || d.n.passed(d.w.st.Tip) {
+		if d.exits.building[side] || d.held || side == exitSettle && d.n.batches.takes(d) || d.n.passed(d.w.st.Tip) {
 			return
 		}
 		d.exits.building[side] = true

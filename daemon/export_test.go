@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -132,7 +133,7 @@ func Records(scheme ledger.Scheme, st *channel.State) (list [][2][]byte, err err
 }
 
 // FreeDisk is what the node last saw of its disk.
-func (n *Node) FreeDisk() int64 { return n.disk.Load() }
+func (n *Node) FreeDisk() int64 { return n.guard.free.Load() }
 
 // Breaches is how often peers broke the protocol.
 func (n *Node) Breaches() int {
@@ -184,4 +185,22 @@ func (n *Node) ResendNow() { n.resendAll() }
 func BatchRecords(s store.Store) (n int) {
 	_ = s.Scan([]byte{prefixBatch}, nil, func(_, _ []byte) bool { n++; return true })
 	return n
+}
+
+// NextKey is the next key index of a store.
+func NextKey(s store.Store) (uint32, error) {
+	b, err := s.Get(keyNextIndex)
+	if err != nil || len(b) != 4 {
+		return 0, fmt.Errorf("%x, %w", b, err)
+	}
+	return binary.BigEndian.Uint32(b), nil
+}
+
+// Feed gives a channel an event and waits until it was handled.
+func (n *Node) Feed(id channel.ID, event channel.Input) {
+	n.mu.Lock()
+	d := n.drivers[id]
+	n.mu.Unlock()
+	d.post(event)
+	n.read(d, func(*driver) {})
 }

@@ -61,7 +61,7 @@ func (n *Node) observe() {
 		return 1
 	})
 	gauge("runnel_budget_used_msat", "Paid or reserved in the last 24 hours.", func() float64 { return float64(n.budget.Used(n.deps.Now())) })
-	gauge("runnel_disk_free_bytes", "Free space for the store; -1 when unknown.", func() float64 { return float64(n.disk.Load()) })
+	gauge("runnel_disk_free_bytes", "Free space for the store; -1 when unknown.", func() float64 { return float64(n.guard.free.Load()) })
 }
 
 // Handler serves /metrics, /healthz (the process answers) and /readyz (the chain was scanned and
@@ -84,13 +84,6 @@ func (n *Node) Handler() http.Handler {
 		}
 	})
 	return mux
-}
-
-// diskFull reports whether so little is free that nothing may be written for a peer any more, refusals
-// included: a peer can cause as many of them as it likes.
-func (n *Node) diskFull() bool {
-	free := n.disk.Load()
-	return free >= 0 && free < n.limits.Load().MinFreeDisk/2
 }
 
 func health(w http.ResponseWriter, ok bool, text string) {

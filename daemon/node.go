@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"crypto/cipher"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ type Deps struct {
 	Signer    ledger.Signer
 	Wallet    ledger.Wallet
 	Chain     ledger.Chain
+	Backup    cipher.AEAD // seals backups, under a key from the seed; nil: none can be made
 	Log       *slog.Logger
 	Journal   Journal  // the store's second copy, which the Committer writes too; nil: there is none
 	Notices   []string // what the owner must know of the start: alerts, once it runs
@@ -113,8 +115,11 @@ type Node struct {
 	spawnMu sync.Mutex // guards ended: no work begins once Run waits for its end
 	ended   bool
 
+	seeker  *seeker // nil when there is nothing to search for; the chain follower's alone
+	seeking atomic.Pointer[string]
+
 	closed atomic.Bool
-	disk   atomic.Int64 // bytes free, -1 unknown
+	guard  diskGuard
 }
 
 type laneRef struct {
@@ -138,7 +143,6 @@ func New(cfg Config, deps Deps) (*Node, error) {
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.chain.ready, n.chain.reached = make(chan struct{}), deps.Now()
 	n.limits.Store(&cfg.Limits)
-	n.disk.Store(n.freeDisk())
 	n.observe()
 	if err := n.loadBudget(); err != nil {
 		return nil, err
@@ -152,7 +156,14 @@ func New(cfg Config, deps Deps) (*Node, error) {
 	if err := n.loadBatches(); err != nil {
 		return nil, err
 	}
-	return n, n.loadScanned()
+	if err := n.loadScanned(); err != nil {
+		return nil, err
+	}
+	if err := n.loadSearch(); err != nil {
+		return nil, err
+	}
+	n.checkDisk()
+	return n, nil
 }
 
 func (n *Node) loadChannels() error {
@@ -245,6 +256,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.spawn(n.acceptPeers)
 	n.spawn(n.followChain)
 	n.spawn(n.keepConnected)
+	n.watchDisk()
 	select {
 	case <-ctx.Done():
 	case <-n.stop:
@@ -362,6 +374,12 @@ func (n *Node) read(d *driver, fn func(*driver)) {
 
 // submit gives the box's log entries their numbers and hands it to the committer, in one order.
 func (n *Node) submit(box *outbox, done func(error)) {
+	size := n.number(box, done)
+	n.wrote(size)
+}
+
+// number is submit, and returns what is written.
+func (n *Node) number(box *outbox, done func(error)) (size int) {
 	n.submitMu.Lock()
 	defer n.submitMu.Unlock()
 	now := n.deps.Now().UnixMilli()
@@ -374,6 +392,9 @@ func (n *Node) submit(box *outbox, done func(error)) {
 	if box.budget && !planted("budget not stored") {
 		box.batch.Put(n.budget.Record())
 	}
+	for _, op := range box.batch.Ops {
+		size += len(op.Key) + len(op.Value)
+	}
 	last := n.nextSeq - 1
 	told := len(box.entries) > 0
 	n.deps.Committer.Submit(&box.batch, func(err error) {
@@ -382,6 +403,7 @@ func (n *Node) submit(box *outbox, done func(error)) {
 		}
 		done(err)
 	})
+	return size
 }
 
 // SetLimits replaces the node's limits for everything that is decided from now on.

@@ -29,6 +29,9 @@ func (n *Node) Open(ctx context.Context, req channel.OpenRequest) (channel.OpenR
 	if err != nil {
 		return channel.OpenResult{}, err
 	}
+	if err := n.diskLow(); err != nil {
+		return channel.OpenResult{}, err
+	}
 	if n.closed.Load() {
 		return channel.OpenResult{}, channel.Faultf(channel.CodeStopping, "the daemon is stopping")
 	}
@@ -306,17 +309,31 @@ func (n *Node) create(ctx context.Context, t channel.Terms) (*driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := n.adopt(channel.New(t), nil, scripts)
+	return n.store(ctx, channel.New(t), scripts, entry{Kind: channel.EventPhase, Channel: t.ID, Phase: channel.PhaseAgreed, Text: "terms agreed"})
+}
+
+// install is create for a channel that is made again.
+func (n *Node) install(ctx context.Context, st channel.State, text string) (*driver, error) {
+	scripts, err := deriveScripts(n.deps.Scheme, &st.Terms)
+	if err != nil {
+		return nil, err
+	}
+	return n.store(ctx, st, scripts, entry{Kind: channel.EventPhase, Channel: st.Terms.ID, Phase: st.Phase, Text: text})
+}
+
+// store makes a new channel durable.
+func (n *Node) store(ctx context.Context, st channel.State, scripts laneScripts, e entry) (*driver, error) {
+	d, err := n.adopt(st, nil, scripts)
 	if err != nil {
 		return nil, err
 	}
 	stored := make(chan error, 1)
 	d.post(inspect{func(d *driver) {
 		box := &outbox{cold: true, after: []func(error){func(err error) { stored <- err }}}
-		if t.Opener { // a peer's wish is nothing to remember: it can have as many as it likes
-			box.entries = append(box.entries, entry{Kind: channel.EventPhase, Channel: d.id, Phase: channel.PhaseAgreed, Text: "terms agreed"})
+		if st.Terms.Opener { // a peer's wish is nothing to remember: it can have as many as it likes
+			box.entries = append(box.entries, e)
 		}
-		box.batch.Put(scriptsKey(d.id), scripts.encode(&t))
+		box.batch.Put(scriptsKey(d.id), scripts.encode(&st.Terms))
 		d.flush(box)
 	}})
 	select {
@@ -408,6 +425,10 @@ func (n *Node) answerOpen(s *session, o *channel.Open, refuse func(code, text st
 	tip, err := n.needChain()
 	if err != nil || n.closed.Load() {
 		refuse(channel.DenyNotReady, "this node can't see the chain now")
+		return
+	}
+	if n.diskLow() != nil {
+		refuse(channel.DenyNotReady, "this node's disk is nearly full")
 		return
 	}
 	deposit, err := n.judgeOpen(s.peer, o, tip)

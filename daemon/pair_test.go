@@ -13,6 +13,7 @@ import (
 
 	"github.com/runnel/runnel/channel"
 	"github.com/runnel/runnel/daemon"
+	"github.com/runnel/runnel/ledger"
 	"github.com/runnel/runnel/ledger/bitcoin"
 	"github.com/runnel/runnel/ledger/ledgertest"
 	"github.com/runnel/runnel/p2p/p2ptest"
@@ -51,6 +52,7 @@ type member struct {
 	given     channel.Sat        // by fund
 	cfg       daemon.Config
 	scheme    *bitcoin.Scheme
+	light     bool // its chain backend can't look outputs up
 }
 
 func newWorld(t testing.TB) *world {
@@ -97,7 +99,7 @@ func (m *member) boot() {
 	}
 	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", m.name)
 	deps := daemon.Deps{Store: m.disk, Committer: m.committer, Transport: m.w.net.Host(m.w.id(m.name)), Scheme: scheme,
-		Signer: signer, Wallet: m.wallet, Chain: m.chain, Log: log}
+		Signer: signer, Wallet: m.wallet, Chain: m.view(), Backup: cipherOf(t, m.seed), Log: log}
 	if m.w.wrap != nil {
 		deps.Transport = m.w.wrap(deps.Transport)
 	}
@@ -117,6 +119,13 @@ func (m *member) signer() *bitcoin.Signer {
 	s, err := bitcoin.NewSigner(m.scheme, m.seed, nonces(m.name))
 	must(m.w.t, err)
 	return s
+}
+
+func (m *member) view() ledger.Chain {
+	if m.light {
+		return light{m.chain}
+	}
+	return m.chain
 }
 
 func (m *member) halt() {

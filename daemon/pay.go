@@ -84,7 +84,7 @@ func (n *Node) pay(req channel.PayRequest) (*job, error) {
 	}
 	d, err := n.choose(req)
 	if err == nil {
-		err = n.room()
+		err = n.diskLow()
 	}
 	if err != nil && !req.HasID {
 		return nil, err
@@ -132,15 +132,6 @@ func (n *Node) checkPay(p channel.Payment) error {
 	}
 	if err := wire.CheckRef(p.Ref); err != nil {
 		return channel.Faultf(channel.CodeBadRequest, "%v", err)
-	}
-	return nil
-}
-
-// room refuses new payments while the disk is nearly full.
-func (n *Node) room() error {
-	if free := n.disk.Load(); free >= 0 && free < n.limits.Load().MinFreeDisk {
-		return channel.Faultf(channel.CodeDiskFull, "only %d MB of disk are free: new payments are refused", free>>20).
-			WithHint("free some space; closing channels still works")
 	}
 	return nil
 }
@@ -316,7 +307,7 @@ func (d *driver) decide(frames []*channel.Frame) (refused []channel.Refusal) {
 	if away == nil {
 		d.blindTaken = 0
 	}
-	free := n.disk.Load()
+	free := n.guard.free.Load()
 	for _, f := range frames {
 		for i, p := range f.Payments {
 			in := policy.Incoming{Amount: p.Amount, Blind: away != nil, TakenBlind: d.blindTaken, FreeDisk: free}

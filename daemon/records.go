@@ -28,6 +28,7 @@ import (
 //	n <lane key>                checkpoint below which the lane's frames were deleted
 //	w <transaction id>          a payment or fee bump of the own wallet that is not deep yet: fee, transaction
 //	x <transaction id>          a settlement of several lanes that is not deep yet
+//	u                           the search for deposits that this store does not know is not done
 //
 // A lane key is the first eight bytes of the lane id; no two lanes of a node share one.
 const (
@@ -47,6 +48,7 @@ const (
 var (
 	keyNextIndex = []byte("k")
 	keyScanned   = []byte("h")
+	keySearch    = []byte("u")
 )
 
 type laneKey [8]byte

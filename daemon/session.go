@@ -214,6 +214,8 @@ func (n *Node) route(s *session, m wire.Message) error {
 		return n.toRoots(s, m.Log.Lane, m)
 	case *channel.RootRequest:
 		return n.toRoots(s, m.Lane, m)
+	case *channel.Newest:
+		return n.toLane(s, m.Lane, channel.Received{Msg: m})
 	case *channel.Open:
 		n.receiveOpen(s, m)
 	case *channel.Accept:
@@ -550,6 +552,9 @@ func (n *Node) Peers(context.Context) ([]channel.PeerInfo, error) {
 		found[peer] = &channel.PeerInfo{PeerID: peer, Connected: true, Agent: s.agent, Addrs: []string{s.conn.RemoteAddr()}}
 	}
 	for peer, live := range n.watch.live {
+		if peer == "" { // of channels found with the seed nobody knows the peer
+			continue
+		}
 		if found[peer] == nil {
 			found[peer] = &channel.PeerInfo{PeerID: peer}
 		}

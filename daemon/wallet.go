@@ -211,24 +211,34 @@ func (n *Node) attention() (list []string) {
 	if since, err := n.chain.unreachable(); err != nil {
 		list = append(list, fmt.Sprintf("the chain backend does not answer since %s: %s", n.deps.Now().Sub(since).Round(time.Second), cause(err, ledger.ErrUnreachable)))
 	}
-	if free := n.freeDisk(); free >= 0 && free < n.limits.Load().MinFreeDisk {
-		list = append(list, fmt.Sprintf("only %d MB of disk are free: new payments are refused", free>>20))
+	if free := n.guard.free.Load(); free >= 0 && free < n.limits.Load().MinFreeDisk {
+		list = append(list, n.diskText(free))
+	}
+	if seeking := n.seeking.Load(); seeking != nil {
+		list = append(list, *seeking)
 	}
 	tip, _ := n.chain.tip()
 	for _, d := range n.live() {
 		var info channel.ChannelInfo
-		var frozen bool
+		var frozen, asking bool
+		var force uint32
 		var end string
 		n.read(d, func(d *driver) {
 			info, end = d.w.st.Info(), d.endNote(tip.Height)
+			force, asking = d.w.st.MayForce()
 			frozen = d.w.st.Out.Frozen != channel.NotFrozen || d.w.st.In.Frozen != channel.NotFrozen
 		})
 		id := d.id.String()[:8]
 		switch {
-		case frozen:
-			list = append(list, fmt.Sprintf("channel %s is frozen: %s; close it with: runnel close %s", id, info.Reason, id))
+		case d.peer == "":
+			list = append(list, n.foundText(id, info, tip.Height))
+		case asking:
+			list = append(list, fmt.Sprintf("channel %s was restored from a copy: its peer is asked what came after that; without an answer it can be settled "+
+				"from block %d on with: runnel close %s --force", id, force, id))
 		case info.Phase == channel.PhaseRecovering:
 			list = append(list, fmt.Sprintf("channel %s is recovering: close it with: runnel close %s", id, id))
+		case frozen:
+			list = append(list, fmt.Sprintf("channel %s is frozen: %s; close it with: runnel close %s", id, info.Reason, id))
 		case end != "":
 			list = append(list, "channel "+id+" "+end)
 		}
@@ -236,9 +246,11 @@ func (n *Node) attention() (list []string) {
 	return list
 }
 
-func (n *Node) freeDisk() int64 {
-	if n.cfg.FreeDisk == nil {
-		return -1
+// foundText is about a deposit that was found with the seed.
+func (n *Node) foundText(id string, info channel.ChannelInfo, tip uint32) string {
+	if tip < info.Expiry {
+		return fmt.Sprintf("a deposit of %d sat was found with the seed (channel %s): it returns by itself after block %d, in %d blocks",
+			info.Deposit, id, info.Expiry, info.Expiry-tip)
 	}
-	return n.cfg.FreeDisk()
+	return fmt.Sprintf("a deposit of %d sat was found with the seed (channel %s): what is left of it is being taken back", info.Deposit, id)
 }

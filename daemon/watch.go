@@ -33,7 +33,7 @@ func (w *watchlist) add(scheme ledger.Scheme, d *driver, st *channel.State) {
 		w.live[d.peer]++
 	}
 	// Asking for a channel costs nothing: before there is money in it, a peer gets no room and is not dialled.
-	if !counts && (st.Terms.Opener || st.Phase != channel.PhaseAgreed || len(st.InFunding.Seen) > 0) {
+	if !counts && d.peer != "" && (st.Terms.Opener || st.Phase != channel.PhaseAgreed || len(st.InFunding.Seen) > 0) {
 		w.channels[d] = true
 		if w.bound[d.peer]++; w.bound[d.peer] == 1 {
 			d.n.protect(d.peer, true)
@@ -89,14 +89,19 @@ func (w *watchlist) remove(d *driver) {
 	}
 }
 
-// query is the list as a backend wants it.
-func (w *watchlist) query() *ledger.Watch {
+// query is the list as a backend wants it, of all channels or of some.
+func (w *watchlist) query(only map[*driver]bool) *ledger.Watch {
 	q := &ledger.Watch{Scripts: make(map[string]bool, len(w.scripts)), Outpoints: make(map[channel.Outpoint]bool, len(w.outputs)),
 		OutScripts: make(map[channel.Outpoint][]byte, len(w.outputs))}
-	for s := range w.scripts {
-		q.Scripts[s] = true
+	for s, at := range w.scripts {
+		if only == nil || only[at.d] {
+			q.Scripts[s] = true
+		}
 	}
 	for o, at := range w.outputs {
+		if only != nil && !only[at.d] {
+			continue
+		}
 		q.Outpoints[o] = true
 		q.OutScripts[o] = at.script
 	}

@@ -217,6 +217,9 @@ type Wallet interface {
 	// output of it by a child where it can't be replaced.
 	Bump(ctx context.Context, txid [32]byte, rate FeeRate) (Tx, error)
 	Transactions(ctx context.Context) ([]WalletTx, error)
+	// History calls fn for every transaction that the wallet knows, raw, with the height of its block or 0,
+	// until fn fails.
+	History(ctx context.Context, fn func(raw []byte, height uint32) error) error
 	// Synced reports the height up to which the wallet knows its money.
 	Synced(ctx context.Context) (height uint32, synced bool)
 	Close() error

@@ -8,6 +8,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/runnel/runnel/channel"
 )
 
 // Config says who the node is and where it listens.
@@ -75,6 +77,13 @@ func (c Config) parse() (*settings, error) {
 		s.external = append(s.external, a)
 	}
 	return s, s.parseRelays()
+}
+
+// PeerID is the id of the node with this private key.
+func PeerID(private [32]byte) (channel.PeerID, error) {
+	s := settings{Config: Config{PrivateKey: private}}
+	err := s.identity()
+	return channel.PeerID(s.self.String()), err
 }
 
 func (s *settings) identity() error {

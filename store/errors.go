@@ -10,6 +10,10 @@ var ErrTooBig = errors.New("store: batch does not fit one transaction")
 // put in its place: it would have forgotten every voucher and every phase.
 var ErrMissing = errors.New("store: no database there")
 
+// ErrOther is returned when the database is not the one that is expected: an older one, or one that was
+// made in its place.
+var ErrOther = errors.New("store: this is another database than the one that belongs here")
+
 // ErrWrongKey is returned when the data is encrypted with another key.
 var ErrWrongKey = errors.New("store: data is encrypted with another key")
 

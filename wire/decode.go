@@ -19,7 +19,7 @@ func Decode(b []byte) (Message, error) {
 	}
 	r := newReader("envelope", b)
 	num := r.num
-	if num < numHello || num > numRootRequest || num == numReserved {
+	if num < numHello || num > numNewest || num == numReserved {
 		r.fail("unknown message")
 	}
 	body := r.bytes(num, "message")
@@ -72,6 +72,8 @@ func decodeBody(num protowire.Number, b []byte) (Message, error) {
 		return result(decodeCloseOffer(b))
 	case numCloseSign:
 		return result(decodeCloseSign(b))
+	case numNewest:
+		return result(decodeNewest(b))
 	case numCloseDone:
 		return result(decodeCloseDone(b))
 	case numRoot:
@@ -187,7 +189,7 @@ func decodeResync(b []byte) (*channel.Resync, error) {
 	r := newReader("resync", b)
 	r.fixed(1, "channel", m.Channel[:])
 	m.Phase = channel.Phase(r.max(2, "phase", math.MaxUint8))
-	m.In = r.report(3)
+	m.In = r.report(3, "in")
 	if r.is(4) {
 		if m.Funding = r.outpoint(4, "funding"); m.Funding == (channel.Outpoint{}) {
 			r.fail("funding is zero and should be left out")
@@ -201,11 +203,19 @@ func decodeResync(b []byte) (*channel.Resync, error) {
 	return m, checkResync(m)
 }
 
+func decodeNewest(b []byte) (*channel.Newest, error) {
+	m := new(channel.Newest)
+	r := newReader("newest", b)
+	r.fixed(1, "lane", m.Lane[:])
+	m.Out = r.report(2, "out")
+	return m, r.end()
+}
+
 func decodeStop(b []byte) (*channel.Stop, error) {
 	m := new(channel.Stop)
 	r := newReader("stop", b)
 	r.fixed(1, "channel", m.Channel[:])
-	m.In = r.report(2)
+	m.In = r.report(2, "in")
 	m.Payout = r.some(3, "payout", channel.MaxPayoutScript)
 	return m, r.end()
 }
@@ -299,11 +309,11 @@ func (r *reader) log(num protowire.Number) (m channel.LogRoot) {
 }
 
 // report reads a lane report, zero when it is absent.
-func (r *reader) report(num protowire.Number) (m channel.LaneReport) {
+func (r *reader) report(num protowire.Number, name string) (m channel.LaneReport) {
 	if !r.is(num) {
 		return m
 	}
-	in := newReader(r.msg+".in", r.bytes(num, "in"))
+	in := newReader(r.msg+"."+name, r.bytes(num, name))
 	m.NextSeq = in.uint64(1, "next_seq")
 	m.Total = channel.Msat(in.uint64(2, "total"))
 	m.Spent = channel.Msat(in.uint64(3, "spent"))

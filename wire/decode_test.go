@@ -251,8 +251,8 @@ func TestEnvelope(t *testing.T) {
 	good := build(field{numReady, []field{{1, b32}}})
 	for name, b := range map[string][]byte{
 		"empty":           {},
-		"unknown message": build(field{16, []field{{1, b32}}}),
-		"a known message under an unknown number": build(field{numCloseDone + 1, []field{{1, b32}, {2, "tx"}}}),
+		"unknown message": build(field{17, []field{{1, b32}}}),
+		"a known message under an unknown number": build(field{numNewest + 1, []field{{1, b32}, {2, "tx"}}}),
 		"field 0":            {0x02, 0x00},
 		"two messages":       append(bytes.Clone(good), good...),
 		"trailing byte":      append(bytes.Clone(good), 0),

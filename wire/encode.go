@@ -32,6 +32,7 @@ const (
 	numRoot
 	numRootAck
 	numRootRequest
+	numNewest
 )
 
 // Encode returns the one encoding of a message, or an error if a peer would refuse it.
@@ -94,6 +95,9 @@ func cold(m Message) (protowire.Number, []byte, error) {
 		return numReady, putBytes(nil, 1, m.Lane[:]), nil
 	case *channel.Resync:
 		return numResync, encodeResync(m), checkResync(m)
+	case *channel.Newest:
+		b := putBytes(nil, 1, m.Lane[:])
+		return numNewest, putReport(b, 2, &m.Out), nil
 	}
 	return closing(m)
 }

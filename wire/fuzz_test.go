@@ -23,6 +23,7 @@ func FuzzStop(f *testing.F)       { fuzzMessage(f, numStop, "stop") }
 func FuzzCloseOffer(f *testing.F) { fuzzMessage(f, numCloseOffer, "close_offer") }
 func FuzzCloseSign(f *testing.F)  { fuzzMessage(f, numCloseSign, "close_sign") }
 func FuzzCloseDone(f *testing.F)  { fuzzMessage(f, numCloseDone, "close_done") }
+func FuzzNewest(f *testing.F)     { fuzzMessage(f, numNewest, "newest") }
 
 func FuzzRoot(f *testing.F)        { fuzzMessage(f, numRoot, "root") }
 func FuzzRootAck(f *testing.F)     { fuzzMessage(f, numRootAck, "root_ack") }

@@ -68,6 +68,7 @@ func samples() []sample {
 		{"ack_plain", "ack", &channel.Ack{Lane: lane, NextSeq: 1}},
 		{"resync", "resync", &channel.Resync{Channel: id, Phase: channel.PhaseOpen, In: report, Funding: funding, Ready: true, Acked: 44}},
 		{"resync_bare", "resync", &channel.Resync{Channel: id, Phase: channel.PhaseAgreed, In: channel.LaneReport{NextSeq: 1}}},
+		{"newest", "newest", &channel.Newest{Lane: lane, Out: report}},
 		{"stop", "stop", &channel.Stop{Channel: id, In: report, Payout: []byte{0x51, 0x20, 1, 2, 3}}},
 		{"stop_bare", "stop", &channel.Stop{Channel: id}},
 		{"close_offer", "close_offer", &channel.CloseOffer{Channel: id, Attempt: fill[[16]byte](1), Fee: 1540, Nonces: [][66]byte{fill[[66]byte](1), fill[[66]byte](2)}}},

@@ -141,6 +141,12 @@ func (c *Client) Stop(ctx context.Context) error {
 	return err
 }
 
+// Backup copies what the node can't make again from its seed, encrypted under a key from the seed.
+func (c *Client) Backup(ctx context.Context) (channel.Backup, error) {
+	m, err := call(ctx, c, c.node.Backup, &runnelv1.BackupRequest{})
+	return m.Value(), err
+}
+
 // Connect connects the node to a peer.
 func (c *Client) Connect(ctx context.Context, addr string) (channel.PeerInfo, error) {
 	m, err := call(ctx, c, c.node.Connect, &runnelv1.ConnectRequest{Addr: addr})

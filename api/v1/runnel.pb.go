@@ -85,7 +85,7 @@ func (x PaymentStatus_Value) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PaymentStatus_Value.Descriptor instead.
 func (PaymentStatus_Value) EnumDescriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{33, 0}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{35, 0}
 }
 
 // ErrorInfo is the detail of every error.
@@ -395,6 +395,105 @@ func (*StopResponse) Descriptor() ([]byte, []int) {
 	return file_api_v1_runnel_proto_rawDescGZIP(), []int{4}
 }
 
+type BackupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupRequest) Reset() {
+	*x = BackupRequest{}
+	mi := &file_api_v1_runnel_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupRequest) ProtoMessage() {}
+
+func (x *BackupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
+func (*BackupRequest) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{5}
+}
+
+type BackupResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The whole file, for runneld restore.
+	Data []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	// Channels in it: those that are not over.
+	Channels uint32 `protobuf:"varint,2,opt,name=channels,proto3" json:"channels,omitempty"`
+	// Unix seconds.
+	Made          int64 `protobuf:"varint,3,opt,name=made,proto3" json:"made,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupResponse) Reset() {
+	*x = BackupResponse{}
+	mi := &file_api_v1_runnel_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupResponse) ProtoMessage() {}
+
+func (x *BackupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
+func (*BackupResponse) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *BackupResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *BackupResponse) GetChannels() uint32 {
+	if x != nil {
+		return x.Channels
+	}
+	return 0
+}
+
+func (x *BackupResponse) GetMade() int64 {
+	if x != nil {
+		return x.Made
+	}
+	return 0
+}
+
 type ConnectRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A multiaddr that ends in /p2p/ID, or the id of a peer whose address is known.
@@ -405,7 +504,7 @@ type ConnectRequest struct {
 
 func (x *ConnectRequest) Reset() {
 	*x = ConnectRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[5]
+	mi := &file_api_v1_runnel_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -417,7 +516,7 @@ func (x *ConnectRequest) String() string {
 func (*ConnectRequest) ProtoMessage() {}
 
 func (x *ConnectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[5]
+	mi := &file_api_v1_runnel_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -430,7 +529,7 @@ func (x *ConnectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectRequest.ProtoReflect.Descriptor instead.
 func (*ConnectRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{5}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ConnectRequest) GetAddr() string {
@@ -449,7 +548,7 @@ type ConnectResponse struct {
 
 func (x *ConnectResponse) Reset() {
 	*x = ConnectResponse{}
-	mi := &file_api_v1_runnel_proto_msgTypes[6]
+	mi := &file_api_v1_runnel_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -461,7 +560,7 @@ func (x *ConnectResponse) String() string {
 func (*ConnectResponse) ProtoMessage() {}
 
 func (x *ConnectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[6]
+	mi := &file_api_v1_runnel_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -474,7 +573,7 @@ func (x *ConnectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectResponse.ProtoReflect.Descriptor instead.
 func (*ConnectResponse) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{6}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ConnectResponse) GetPeer() *Peer {
@@ -493,7 +592,7 @@ type DisconnectRequest struct {
 
 func (x *DisconnectRequest) Reset() {
 	*x = DisconnectRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[7]
+	mi := &file_api_v1_runnel_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -505,7 +604,7 @@ func (x *DisconnectRequest) String() string {
 func (*DisconnectRequest) ProtoMessage() {}
 
 func (x *DisconnectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[7]
+	mi := &file_api_v1_runnel_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -518,7 +617,7 @@ func (x *DisconnectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisconnectRequest.ProtoReflect.Descriptor instead.
 func (*DisconnectRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{7}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DisconnectRequest) GetPeer() string {
@@ -536,7 +635,7 @@ type DisconnectResponse struct {
 
 func (x *DisconnectResponse) Reset() {
 	*x = DisconnectResponse{}
-	mi := &file_api_v1_runnel_proto_msgTypes[8]
+	mi := &file_api_v1_runnel_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -548,7 +647,7 @@ func (x *DisconnectResponse) String() string {
 func (*DisconnectResponse) ProtoMessage() {}
 
 func (x *DisconnectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[8]
+	mi := &file_api_v1_runnel_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -561,7 +660,7 @@ func (x *DisconnectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisconnectResponse.ProtoReflect.Descriptor instead.
 func (*DisconnectResponse) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{8}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{10}
 }
 
 type ListPeersRequest struct {
@@ -572,7 +671,7 @@ type ListPeersRequest struct {
 
 func (x *ListPeersRequest) Reset() {
 	*x = ListPeersRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[9]
+	mi := &file_api_v1_runnel_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -584,7 +683,7 @@ func (x *ListPeersRequest) String() string {
 func (*ListPeersRequest) ProtoMessage() {}
 
 func (x *ListPeersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[9]
+	mi := &file_api_v1_runnel_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -597,7 +696,7 @@ func (x *ListPeersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPeersRequest.ProtoReflect.Descriptor instead.
 func (*ListPeersRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{9}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{11}
 }
 
 type ListPeersResponse struct {
@@ -609,7 +708,7 @@ type ListPeersResponse struct {
 
 func (x *ListPeersResponse) Reset() {
 	*x = ListPeersResponse{}
-	mi := &file_api_v1_runnel_proto_msgTypes[10]
+	mi := &file_api_v1_runnel_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -621,7 +720,7 @@ func (x *ListPeersResponse) String() string {
 func (*ListPeersResponse) ProtoMessage() {}
 
 func (x *ListPeersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[10]
+	mi := &file_api_v1_runnel_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -634,7 +733,7 @@ func (x *ListPeersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPeersResponse.ProtoReflect.Descriptor instead.
 func (*ListPeersResponse) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{10}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListPeersResponse) GetPeers() []*Peer {
@@ -657,7 +756,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_api_v1_runnel_proto_msgTypes[11]
+	mi := &file_api_v1_runnel_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -669,7 +768,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[11]
+	mi := &file_api_v1_runnel_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -682,7 +781,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{11}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Peer) GetPeerId() string {
@@ -728,7 +827,7 @@ type NewAddressRequest struct {
 
 func (x *NewAddressRequest) Reset() {
 	*x = NewAddressRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[12]
+	mi := &file_api_v1_runnel_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -740,7 +839,7 @@ func (x *NewAddressRequest) String() string {
 func (*NewAddressRequest) ProtoMessage() {}
 
 func (x *NewAddressRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[12]
+	mi := &file_api_v1_runnel_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -753,7 +852,7 @@ func (x *NewAddressRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewAddressRequest.ProtoReflect.Descriptor instead.
 func (*NewAddressRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{12}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{14}
 }
 
 type NewAddressResponse struct {
@@ -765,7 +864,7 @@ type NewAddressResponse struct {
 
 func (x *NewAddressResponse) Reset() {
 	*x = NewAddressResponse{}
-	mi := &file_api_v1_runnel_proto_msgTypes[13]
+	mi := &file_api_v1_runnel_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -777,7 +876,7 @@ func (x *NewAddressResponse) String() string {
 func (*NewAddressResponse) ProtoMessage() {}
 
 func (x *NewAddressResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[13]
+	mi := &file_api_v1_runnel_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -790,7 +889,7 @@ func (x *NewAddressResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewAddressResponse.ProtoReflect.Descriptor instead.
 func (*NewAddressResponse) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{13}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *NewAddressResponse) GetAddress() string {
@@ -808,7 +907,7 @@ type GetBalanceRequest struct {
 
 func (x *GetBalanceRequest) Reset() {
 	*x = GetBalanceRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[14]
+	mi := &file_api_v1_runnel_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -820,7 +919,7 @@ func (x *GetBalanceRequest) String() string {
 func (*GetBalanceRequest) ProtoMessage() {}
 
 func (x *GetBalanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[14]
+	mi := &file_api_v1_runnel_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -833,7 +932,7 @@ func (x *GetBalanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBalanceRequest.ProtoReflect.Descriptor instead.
 func (*GetBalanceRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{14}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{16}
 }
 
 type Balance struct {
@@ -851,7 +950,7 @@ type Balance struct {
 
 func (x *Balance) Reset() {
 	*x = Balance{}
-	mi := &file_api_v1_runnel_proto_msgTypes[15]
+	mi := &file_api_v1_runnel_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -863,7 +962,7 @@ func (x *Balance) String() string {
 func (*Balance) ProtoMessage() {}
 
 func (x *Balance) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[15]
+	mi := &file_api_v1_runnel_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -876,7 +975,7 @@ func (x *Balance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Balance.ProtoReflect.Descriptor instead.
 func (*Balance) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{15}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Balance) GetOnchainSat() uint64 {
@@ -928,7 +1027,7 @@ type SendRequest struct {
 
 func (x *SendRequest) Reset() {
 	*x = SendRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[16]
+	mi := &file_api_v1_runnel_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -940,7 +1039,7 @@ func (x *SendRequest) String() string {
 func (*SendRequest) ProtoMessage() {}
 
 func (x *SendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[16]
+	mi := &file_api_v1_runnel_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -953,7 +1052,7 @@ func (x *SendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendRequest.ProtoReflect.Descriptor instead.
 func (*SendRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{16}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SendRequest) GetAddress() string {
@@ -994,7 +1093,7 @@ type BumpRequest struct {
 
 func (x *BumpRequest) Reset() {
 	*x = BumpRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[17]
+	mi := &file_api_v1_runnel_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1006,7 +1105,7 @@ func (x *BumpRequest) String() string {
 func (*BumpRequest) ProtoMessage() {}
 
 func (x *BumpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[17]
+	mi := &file_api_v1_runnel_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1019,7 +1118,7 @@ func (x *BumpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BumpRequest.ProtoReflect.Descriptor instead.
 func (*BumpRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{17}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *BumpRequest) GetTxid() string {
@@ -1047,7 +1146,7 @@ type SentResponse struct {
 
 func (x *SentResponse) Reset() {
 	*x = SentResponse{}
-	mi := &file_api_v1_runnel_proto_msgTypes[18]
+	mi := &file_api_v1_runnel_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1059,7 +1158,7 @@ func (x *SentResponse) String() string {
 func (*SentResponse) ProtoMessage() {}
 
 func (x *SentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[18]
+	mi := &file_api_v1_runnel_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1072,7 +1171,7 @@ func (x *SentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SentResponse.ProtoReflect.Descriptor instead.
 func (*SentResponse) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{18}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SentResponse) GetTxid() string {
@@ -1104,7 +1203,7 @@ type ListTransactionsRequest struct {
 
 func (x *ListTransactionsRequest) Reset() {
 	*x = ListTransactionsRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[19]
+	mi := &file_api_v1_runnel_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1116,7 +1215,7 @@ func (x *ListTransactionsRequest) String() string {
 func (*ListTransactionsRequest) ProtoMessage() {}
 
 func (x *ListTransactionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[19]
+	mi := &file_api_v1_runnel_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1129,7 +1228,7 @@ func (x *ListTransactionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransactionsRequest.ProtoReflect.Descriptor instead.
 func (*ListTransactionsRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{19}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{21}
 }
 
 type ListTransactionsResponse struct {
@@ -1141,7 +1240,7 @@ type ListTransactionsResponse struct {
 
 func (x *ListTransactionsResponse) Reset() {
 	*x = ListTransactionsResponse{}
-	mi := &file_api_v1_runnel_proto_msgTypes[20]
+	mi := &file_api_v1_runnel_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1153,7 +1252,7 @@ func (x *ListTransactionsResponse) String() string {
 func (*ListTransactionsResponse) ProtoMessage() {}
 
 func (x *ListTransactionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[20]
+	mi := &file_api_v1_runnel_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1166,7 +1265,7 @@ func (x *ListTransactionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransactionsResponse.ProtoReflect.Descriptor instead.
 func (*ListTransactionsResponse) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{20}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListTransactionsResponse) GetTransactions() []*WalletTransaction {
@@ -1192,7 +1291,7 @@ type WalletTransaction struct {
 
 func (x *WalletTransaction) Reset() {
 	*x = WalletTransaction{}
-	mi := &file_api_v1_runnel_proto_msgTypes[21]
+	mi := &file_api_v1_runnel_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1204,7 +1303,7 @@ func (x *WalletTransaction) String() string {
 func (*WalletTransaction) ProtoMessage() {}
 
 func (x *WalletTransaction) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[21]
+	mi := &file_api_v1_runnel_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1217,7 +1316,7 @@ func (x *WalletTransaction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WalletTransaction.ProtoReflect.Descriptor instead.
 func (*WalletTransaction) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{21}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WalletTransaction) GetTxid() string {
@@ -1290,7 +1389,7 @@ type OpenChannelRequest struct {
 
 func (x *OpenChannelRequest) Reset() {
 	*x = OpenChannelRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[22]
+	mi := &file_api_v1_runnel_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1302,7 +1401,7 @@ func (x *OpenChannelRequest) String() string {
 func (*OpenChannelRequest) ProtoMessage() {}
 
 func (x *OpenChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[22]
+	mi := &file_api_v1_runnel_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1315,7 +1414,7 @@ func (x *OpenChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenChannelRequest.ProtoReflect.Descriptor instead.
 func (*OpenChannelRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{22}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *OpenChannelRequest) GetPeer() string {
@@ -1390,7 +1489,7 @@ type OpenChannelResponse struct {
 
 func (x *OpenChannelResponse) Reset() {
 	*x = OpenChannelResponse{}
-	mi := &file_api_v1_runnel_proto_msgTypes[23]
+	mi := &file_api_v1_runnel_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1402,7 +1501,7 @@ func (x *OpenChannelResponse) String() string {
 func (*OpenChannelResponse) ProtoMessage() {}
 
 func (x *OpenChannelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[23]
+	mi := &file_api_v1_runnel_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1415,7 +1514,7 @@ func (x *OpenChannelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenChannelResponse.ProtoReflect.Descriptor instead.
 func (*OpenChannelResponse) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{23}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *OpenChannelResponse) GetChannelId() string {
@@ -1510,7 +1609,7 @@ type ListChannelsRequest struct {
 
 func (x *ListChannelsRequest) Reset() {
 	*x = ListChannelsRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[24]
+	mi := &file_api_v1_runnel_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1522,7 +1621,7 @@ func (x *ListChannelsRequest) String() string {
 func (*ListChannelsRequest) ProtoMessage() {}
 
 func (x *ListChannelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[24]
+	mi := &file_api_v1_runnel_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1535,7 +1634,7 @@ func (x *ListChannelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChannelsRequest.ProtoReflect.Descriptor instead.
 func (*ListChannelsRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{24}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{26}
 }
 
 type ListChannelsResponse struct {
@@ -1547,7 +1646,7 @@ type ListChannelsResponse struct {
 
 func (x *ListChannelsResponse) Reset() {
 	*x = ListChannelsResponse{}
-	mi := &file_api_v1_runnel_proto_msgTypes[25]
+	mi := &file_api_v1_runnel_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1559,7 +1658,7 @@ func (x *ListChannelsResponse) String() string {
 func (*ListChannelsResponse) ProtoMessage() {}
 
 func (x *ListChannelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[25]
+	mi := &file_api_v1_runnel_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1572,7 +1671,7 @@ func (x *ListChannelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChannelsResponse.ProtoReflect.Descriptor instead.
 func (*ListChannelsResponse) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{25}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListChannelsResponse) GetChannels() []*Channel {
@@ -1591,7 +1690,7 @@ type GetChannelRequest struct {
 
 func (x *GetChannelRequest) Reset() {
 	*x = GetChannelRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[26]
+	mi := &file_api_v1_runnel_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1603,7 +1702,7 @@ func (x *GetChannelRequest) String() string {
 func (*GetChannelRequest) ProtoMessage() {}
 
 func (x *GetChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[26]
+	mi := &file_api_v1_runnel_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1616,7 +1715,7 @@ func (x *GetChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetChannelRequest.ProtoReflect.Descriptor instead.
 func (*GetChannelRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{26}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetChannelRequest) GetChannelId() string {
@@ -1661,7 +1760,7 @@ type Channel struct {
 
 func (x *Channel) Reset() {
 	*x = Channel{}
-	mi := &file_api_v1_runnel_proto_msgTypes[27]
+	mi := &file_api_v1_runnel_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1673,7 +1772,7 @@ func (x *Channel) String() string {
 func (*Channel) ProtoMessage() {}
 
 func (x *Channel) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[27]
+	mi := &file_api_v1_runnel_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1686,7 +1785,7 @@ func (x *Channel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Channel.ProtoReflect.Descriptor instead.
 func (*Channel) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{27}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Channel) GetChannelId() string {
@@ -1858,7 +1957,7 @@ type CloseChannelRequest struct {
 
 func (x *CloseChannelRequest) Reset() {
 	*x = CloseChannelRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[28]
+	mi := &file_api_v1_runnel_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1870,7 +1969,7 @@ func (x *CloseChannelRequest) String() string {
 func (*CloseChannelRequest) ProtoMessage() {}
 
 func (x *CloseChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[28]
+	mi := &file_api_v1_runnel_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1883,7 +1982,7 @@ func (x *CloseChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseChannelRequest.ProtoReflect.Descriptor instead.
 func (*CloseChannelRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{28}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CloseChannelRequest) GetChannelId() string {
@@ -1931,7 +2030,7 @@ type CloseChannelResponse struct {
 
 func (x *CloseChannelResponse) Reset() {
 	*x = CloseChannelResponse{}
-	mi := &file_api_v1_runnel_proto_msgTypes[29]
+	mi := &file_api_v1_runnel_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1943,7 +2042,7 @@ func (x *CloseChannelResponse) String() string {
 func (*CloseChannelResponse) ProtoMessage() {}
 
 func (x *CloseChannelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[29]
+	mi := &file_api_v1_runnel_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1956,7 +2055,7 @@ func (x *CloseChannelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseChannelResponse.ProtoReflect.Descriptor instead.
 func (*CloseChannelResponse) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{29}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CloseChannelResponse) GetChannelId() string {
@@ -2026,7 +2125,7 @@ type SettleRequest struct {
 
 func (x *SettleRequest) Reset() {
 	*x = SettleRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[30]
+	mi := &file_api_v1_runnel_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2038,7 +2137,7 @@ func (x *SettleRequest) String() string {
 func (*SettleRequest) ProtoMessage() {}
 
 func (x *SettleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[30]
+	mi := &file_api_v1_runnel_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2051,7 +2150,7 @@ func (x *SettleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleRequest.ProtoReflect.Descriptor instead.
 func (*SettleRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{30}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SettleRequest) GetChannelIds() []string {
@@ -2103,7 +2202,7 @@ type SettleResponse struct {
 
 func (x *SettleResponse) Reset() {
 	*x = SettleResponse{}
-	mi := &file_api_v1_runnel_proto_msgTypes[31]
+	mi := &file_api_v1_runnel_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2115,7 +2214,7 @@ func (x *SettleResponse) String() string {
 func (*SettleResponse) ProtoMessage() {}
 
 func (x *SettleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[31]
+	mi := &file_api_v1_runnel_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2128,7 +2227,7 @@ func (x *SettleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettleResponse.ProtoReflect.Descriptor instead.
 func (*SettleResponse) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{31}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SettleResponse) GetLanes() []*SettledLane {
@@ -2181,7 +2280,7 @@ type SettledLane struct {
 
 func (x *SettledLane) Reset() {
 	*x = SettledLane{}
-	mi := &file_api_v1_runnel_proto_msgTypes[32]
+	mi := &file_api_v1_runnel_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2193,7 +2292,7 @@ func (x *SettledLane) String() string {
 func (*SettledLane) ProtoMessage() {}
 
 func (x *SettledLane) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[32]
+	mi := &file_api_v1_runnel_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2206,7 +2305,7 @@ func (x *SettledLane) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettledLane.ProtoReflect.Descriptor instead.
 func (*SettledLane) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{32}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SettledLane) GetChannelId() string {
@@ -2281,7 +2380,7 @@ type PaymentStatus struct {
 
 func (x *PaymentStatus) Reset() {
 	*x = PaymentStatus{}
-	mi := &file_api_v1_runnel_proto_msgTypes[33]
+	mi := &file_api_v1_runnel_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2293,7 +2392,7 @@ func (x *PaymentStatus) String() string {
 func (*PaymentStatus) ProtoMessage() {}
 
 func (x *PaymentStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[33]
+	mi := &file_api_v1_runnel_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2306,7 +2405,7 @@ func (x *PaymentStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PaymentStatus.ProtoReflect.Descriptor instead.
 func (*PaymentStatus) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{33}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{35}
 }
 
 type PayRequest struct {
@@ -2327,7 +2426,7 @@ type PayRequest struct {
 
 func (x *PayRequest) Reset() {
 	*x = PayRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[34]
+	mi := &file_api_v1_runnel_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2339,7 +2438,7 @@ func (x *PayRequest) String() string {
 func (*PayRequest) ProtoMessage() {}
 
 func (x *PayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[34]
+	mi := &file_api_v1_runnel_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2352,7 +2451,7 @@ func (x *PayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PayRequest.ProtoReflect.Descriptor instead.
 func (*PayRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{34}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PayRequest) GetTarget() string {
@@ -2409,7 +2508,7 @@ type PayResponse struct {
 
 func (x *PayResponse) Reset() {
 	*x = PayResponse{}
-	mi := &file_api_v1_runnel_proto_msgTypes[35]
+	mi := &file_api_v1_runnel_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2421,7 +2520,7 @@ func (x *PayResponse) String() string {
 func (*PayResponse) ProtoMessage() {}
 
 func (x *PayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[35]
+	mi := &file_api_v1_runnel_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2434,7 +2533,7 @@ func (x *PayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PayResponse.ProtoReflect.Descriptor instead.
 func (*PayResponse) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{35}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PayResponse) GetPaymentId() string {
@@ -2498,7 +2597,7 @@ type PayStreamRequest struct {
 
 func (x *PayStreamRequest) Reset() {
 	*x = PayStreamRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[36]
+	mi := &file_api_v1_runnel_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2510,7 +2609,7 @@ func (x *PayStreamRequest) String() string {
 func (*PayStreamRequest) ProtoMessage() {}
 
 func (x *PayStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[36]
+	mi := &file_api_v1_runnel_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2523,7 +2622,7 @@ func (x *PayStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PayStreamRequest.ProtoReflect.Descriptor instead.
 func (*PayStreamRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{36}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PayStreamRequest) GetTarget() string {
@@ -2554,7 +2653,7 @@ type StreamPayment struct {
 
 func (x *StreamPayment) Reset() {
 	*x = StreamPayment{}
-	mi := &file_api_v1_runnel_proto_msgTypes[37]
+	mi := &file_api_v1_runnel_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2566,7 +2665,7 @@ func (x *StreamPayment) String() string {
 func (*StreamPayment) ProtoMessage() {}
 
 func (x *StreamPayment) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[37]
+	mi := &file_api_v1_runnel_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2579,7 +2678,7 @@ func (x *StreamPayment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamPayment.ProtoReflect.Descriptor instead.
 func (*StreamPayment) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{37}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *StreamPayment) GetTag() uint64 {
@@ -2629,7 +2728,7 @@ type PayStreamResponse struct {
 
 func (x *PayStreamResponse) Reset() {
 	*x = PayStreamResponse{}
-	mi := &file_api_v1_runnel_proto_msgTypes[38]
+	mi := &file_api_v1_runnel_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2641,7 +2740,7 @@ func (x *PayStreamResponse) String() string {
 func (*PayStreamResponse) ProtoMessage() {}
 
 func (x *PayStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[38]
+	mi := &file_api_v1_runnel_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2654,7 +2753,7 @@ func (x *PayStreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PayStreamResponse.ProtoReflect.Descriptor instead.
 func (*PayStreamResponse) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{38}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PayStreamResponse) GetChannelId() string {
@@ -2689,7 +2788,7 @@ type StreamResult struct {
 
 func (x *StreamResult) Reset() {
 	*x = StreamResult{}
-	mi := &file_api_v1_runnel_proto_msgTypes[39]
+	mi := &file_api_v1_runnel_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2701,7 +2800,7 @@ func (x *StreamResult) String() string {
 func (*StreamResult) ProtoMessage() {}
 
 func (x *StreamResult) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[39]
+	mi := &file_api_v1_runnel_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2714,7 +2813,7 @@ func (x *StreamResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamResult.ProtoReflect.Descriptor instead.
 func (*StreamResult) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{39}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *StreamResult) GetTag() uint64 {
@@ -2786,7 +2885,7 @@ type PayError struct {
 
 func (x *PayError) Reset() {
 	*x = PayError{}
-	mi := &file_api_v1_runnel_proto_msgTypes[40]
+	mi := &file_api_v1_runnel_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2798,7 +2897,7 @@ func (x *PayError) String() string {
 func (*PayError) ProtoMessage() {}
 
 func (x *PayError) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[40]
+	mi := &file_api_v1_runnel_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2811,7 +2910,7 @@ func (x *PayError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PayError.ProtoReflect.Descriptor instead.
 func (*PayError) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{40}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PayError) GetCode() string {
@@ -2859,7 +2958,7 @@ type ListPaymentsRequest struct {
 
 func (x *ListPaymentsRequest) Reset() {
 	*x = ListPaymentsRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[41]
+	mi := &file_api_v1_runnel_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2871,7 +2970,7 @@ func (x *ListPaymentsRequest) String() string {
 func (*ListPaymentsRequest) ProtoMessage() {}
 
 func (x *ListPaymentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[41]
+	mi := &file_api_v1_runnel_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2884,7 +2983,7 @@ func (x *ListPaymentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaymentsRequest.ProtoReflect.Descriptor instead.
 func (*ListPaymentsRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{41}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListPaymentsRequest) GetChannelId() string {
@@ -2931,7 +3030,7 @@ type ListPaymentsResponse struct {
 
 func (x *ListPaymentsResponse) Reset() {
 	*x = ListPaymentsResponse{}
-	mi := &file_api_v1_runnel_proto_msgTypes[42]
+	mi := &file_api_v1_runnel_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2943,7 +3042,7 @@ func (x *ListPaymentsResponse) String() string {
 func (*ListPaymentsResponse) ProtoMessage() {}
 
 func (x *ListPaymentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[42]
+	mi := &file_api_v1_runnel_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2956,7 +3055,7 @@ func (x *ListPaymentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPaymentsResponse.ProtoReflect.Descriptor instead.
 func (*ListPaymentsResponse) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{42}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListPaymentsResponse) GetPayments() []*Payment {
@@ -2987,7 +3086,7 @@ type Payment struct {
 
 func (x *Payment) Reset() {
 	*x = Payment{}
-	mi := &file_api_v1_runnel_proto_msgTypes[43]
+	mi := &file_api_v1_runnel_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2999,7 +3098,7 @@ func (x *Payment) String() string {
 func (*Payment) ProtoMessage() {}
 
 func (x *Payment) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[43]
+	mi := &file_api_v1_runnel_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3012,7 +3111,7 @@ func (x *Payment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Payment.ProtoReflect.Descriptor instead.
 func (*Payment) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{43}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Payment) GetSeq() uint64 {
@@ -3104,7 +3203,7 @@ type GetReceiptRequest struct {
 
 func (x *GetReceiptRequest) Reset() {
 	*x = GetReceiptRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[44]
+	mi := &file_api_v1_runnel_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3116,7 +3215,7 @@ func (x *GetReceiptRequest) String() string {
 func (*GetReceiptRequest) ProtoMessage() {}
 
 func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[44]
+	mi := &file_api_v1_runnel_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3129,7 +3228,7 @@ func (x *GetReceiptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReceiptRequest.ProtoReflect.Descriptor instead.
 func (*GetReceiptRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{44}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *GetReceiptRequest) GetPaymentId() string {
@@ -3164,7 +3263,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_api_v1_runnel_proto_msgTypes[45]
+	mi := &file_api_v1_runnel_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3176,7 +3275,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[45]
+	mi := &file_api_v1_runnel_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3189,7 +3288,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{45}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Receipt) GetFormat() string {
@@ -3258,7 +3357,7 @@ type ReceiptPayment struct {
 
 func (x *ReceiptPayment) Reset() {
 	*x = ReceiptPayment{}
-	mi := &file_api_v1_runnel_proto_msgTypes[46]
+	mi := &file_api_v1_runnel_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3270,7 +3369,7 @@ func (x *ReceiptPayment) String() string {
 func (*ReceiptPayment) ProtoMessage() {}
 
 func (x *ReceiptPayment) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[46]
+	mi := &file_api_v1_runnel_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3283,7 +3382,7 @@ func (x *ReceiptPayment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiptPayment.ProtoReflect.Descriptor instead.
 func (*ReceiptPayment) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{46}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ReceiptPayment) GetSeq() uint64 {
@@ -3343,7 +3442,7 @@ type ReceiptLane struct {
 
 func (x *ReceiptLane) Reset() {
 	*x = ReceiptLane{}
-	mi := &file_api_v1_runnel_proto_msgTypes[47]
+	mi := &file_api_v1_runnel_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3355,7 +3454,7 @@ func (x *ReceiptLane) String() string {
 func (*ReceiptLane) ProtoMessage() {}
 
 func (x *ReceiptLane) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[47]
+	mi := &file_api_v1_runnel_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3368,7 +3467,7 @@ func (x *ReceiptLane) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiptLane.ProtoReflect.Descriptor instead.
 func (*ReceiptLane) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{47}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ReceiptLane) GetId() string {
@@ -3437,7 +3536,7 @@ type ReceiptRoot struct {
 
 func (x *ReceiptRoot) Reset() {
 	*x = ReceiptRoot{}
-	mi := &file_api_v1_runnel_proto_msgTypes[48]
+	mi := &file_api_v1_runnel_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3449,7 +3548,7 @@ func (x *ReceiptRoot) String() string {
 func (*ReceiptRoot) ProtoMessage() {}
 
 func (x *ReceiptRoot) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[48]
+	mi := &file_api_v1_runnel_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3462,7 +3561,7 @@ func (x *ReceiptRoot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiptRoot.ProtoReflect.Descriptor instead.
 func (*ReceiptRoot) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{48}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ReceiptRoot) GetSize() uint64 {
@@ -3531,7 +3630,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[49]
+	mi := &file_api_v1_runnel_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3543,7 +3642,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[49]
+	mi := &file_api_v1_runnel_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3556,7 +3655,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{49}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *WatchRequest) GetSince() uint64 {
@@ -3586,7 +3685,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_api_v1_runnel_proto_msgTypes[50]
+	mi := &file_api_v1_runnel_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3598,7 +3697,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[50]
+	mi := &file_api_v1_runnel_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3611,7 +3710,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{50}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Event) GetSeq() uint64 {
@@ -3687,7 +3786,7 @@ type ExportLogRequest struct {
 
 func (x *ExportLogRequest) Reset() {
 	*x = ExportLogRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[51]
+	mi := &file_api_v1_runnel_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3699,7 +3798,7 @@ func (x *ExportLogRequest) String() string {
 func (*ExportLogRequest) ProtoMessage() {}
 
 func (x *ExportLogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[51]
+	mi := &file_api_v1_runnel_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3712,7 +3811,7 @@ func (x *ExportLogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportLogRequest.ProtoReflect.Descriptor instead.
 func (*ExportLogRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{51}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ExportLogRequest) GetChannelId() string {
@@ -3732,7 +3831,7 @@ type ExportLogResponse struct {
 
 func (x *ExportLogResponse) Reset() {
 	*x = ExportLogResponse{}
-	mi := &file_api_v1_runnel_proto_msgTypes[52]
+	mi := &file_api_v1_runnel_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3744,7 +3843,7 @@ func (x *ExportLogResponse) String() string {
 func (*ExportLogResponse) ProtoMessage() {}
 
 func (x *ExportLogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[52]
+	mi := &file_api_v1_runnel_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3757,7 +3856,7 @@ func (x *ExportLogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportLogResponse.ProtoReflect.Descriptor instead.
 func (*ExportLogResponse) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{52}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ExportLogResponse) GetLines() string {
@@ -3777,7 +3876,7 @@ type VerifyLogRequest struct {
 
 func (x *VerifyLogRequest) Reset() {
 	*x = VerifyLogRequest{}
-	mi := &file_api_v1_runnel_proto_msgTypes[53]
+	mi := &file_api_v1_runnel_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3789,7 +3888,7 @@ func (x *VerifyLogRequest) String() string {
 func (*VerifyLogRequest) ProtoMessage() {}
 
 func (x *VerifyLogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[53]
+	mi := &file_api_v1_runnel_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3802,7 +3901,7 @@ func (x *VerifyLogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyLogRequest.ProtoReflect.Descriptor instead.
 func (*VerifyLogRequest) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{53}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *VerifyLogRequest) GetChannelId() string {
@@ -3827,7 +3926,7 @@ type VerifyLogResponse struct {
 
 func (x *VerifyLogResponse) Reset() {
 	*x = VerifyLogResponse{}
-	mi := &file_api_v1_runnel_proto_msgTypes[54]
+	mi := &file_api_v1_runnel_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3839,7 +3938,7 @@ func (x *VerifyLogResponse) String() string {
 func (*VerifyLogResponse) ProtoMessage() {}
 
 func (x *VerifyLogResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_v1_runnel_proto_msgTypes[54]
+	mi := &file_api_v1_runnel_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3852,7 +3951,7 @@ func (x *VerifyLogResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyLogResponse.ProtoReflect.Descriptor instead.
 func (*VerifyLogResponse) Descriptor() ([]byte, []int) {
-	return file_api_v1_runnel_proto_rawDescGZIP(), []int{54}
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *VerifyLogResponse) GetRecords() uint64 {
@@ -3916,7 +4015,12 @@ const file_api_v1_runnel_proto_rawDesc = "" +
 	"\x06wallet\x18\v \x01(\v2\x12.runnel.v1.BalanceR\x06wallet\x12\x1c\n" +
 	"\tattention\x18\f \x03(\tR\tattention\"\r\n" +
 	"\vStopRequest\"\x0e\n" +
-	"\fStopResponse\"$\n" +
+	"\fStopResponse\"\x0f\n" +
+	"\rBackupRequest\"T\n" +
+	"\x0eBackupResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x1a\n" +
+	"\bchannels\x18\x02 \x01(\rR\bchannels\x12\x12\n" +
+	"\x04made\x18\x03 \x01(\x03R\x04made\"$\n" +
 	"\x0eConnectRequest\x12\x12\n" +
 	"\x04addr\x18\x01 \x01(\tR\x04addr\"6\n" +
 	"\x0fConnectResponse\x12#\n" +
@@ -4229,10 +4333,11 @@ const file_api_v1_runnel_proto_rawDesc = "" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x14\n" +
 	"\x05lanes\x18\x03 \x01(\x04R\x05lanes\x12\x1a\n" +
 	"\bpayments\x18\x04 \x01(\x04R\bpayments\x12\x1a\n" +
-	"\bproblems\x18\x05 \x03(\tR\bproblems2\xe3\x02\n" +
+	"\bproblems\x18\x05 \x03(\tR\bproblems2\xa2\x03\n" +
 	"\vNodeService\x12F\n" +
 	"\tGetStatus\x12\x1b.runnel.v1.GetStatusRequest\x1a\x1c.runnel.v1.GetStatusResponse\x127\n" +
-	"\x04Stop\x12\x16.runnel.v1.StopRequest\x1a\x17.runnel.v1.StopResponse\x12@\n" +
+	"\x04Stop\x12\x16.runnel.v1.StopRequest\x1a\x17.runnel.v1.StopResponse\x12=\n" +
+	"\x06Backup\x12\x18.runnel.v1.BackupRequest\x1a\x19.runnel.v1.BackupResponse\x12@\n" +
 	"\aConnect\x12\x19.runnel.v1.ConnectRequest\x1a\x1a.runnel.v1.ConnectResponse\x12I\n" +
 	"\n" +
 	"Disconnect\x12\x1c.runnel.v1.DisconnectRequest\x1a\x1d.runnel.v1.DisconnectResponse\x12F\n" +
@@ -4277,7 +4382,7 @@ func file_api_v1_runnel_proto_rawDescGZIP() []byte {
 }
 
 var file_api_v1_runnel_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_api_v1_runnel_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
+var file_api_v1_runnel_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
 var file_api_v1_runnel_proto_goTypes = []any{
 	(PaymentStatus_Value)(0),         // 0: runnel.v1.PaymentStatus.Value
 	(*ErrorInfo)(nil),                // 1: runnel.v1.ErrorInfo
@@ -4285,122 +4390,126 @@ var file_api_v1_runnel_proto_goTypes = []any{
 	(*GetStatusResponse)(nil),        // 3: runnel.v1.GetStatusResponse
 	(*StopRequest)(nil),              // 4: runnel.v1.StopRequest
 	(*StopResponse)(nil),             // 5: runnel.v1.StopResponse
-	(*ConnectRequest)(nil),           // 6: runnel.v1.ConnectRequest
-	(*ConnectResponse)(nil),          // 7: runnel.v1.ConnectResponse
-	(*DisconnectRequest)(nil),        // 8: runnel.v1.DisconnectRequest
-	(*DisconnectResponse)(nil),       // 9: runnel.v1.DisconnectResponse
-	(*ListPeersRequest)(nil),         // 10: runnel.v1.ListPeersRequest
-	(*ListPeersResponse)(nil),        // 11: runnel.v1.ListPeersResponse
-	(*Peer)(nil),                     // 12: runnel.v1.Peer
-	(*NewAddressRequest)(nil),        // 13: runnel.v1.NewAddressRequest
-	(*NewAddressResponse)(nil),       // 14: runnel.v1.NewAddressResponse
-	(*GetBalanceRequest)(nil),        // 15: runnel.v1.GetBalanceRequest
-	(*Balance)(nil),                  // 16: runnel.v1.Balance
-	(*SendRequest)(nil),              // 17: runnel.v1.SendRequest
-	(*BumpRequest)(nil),              // 18: runnel.v1.BumpRequest
-	(*SentResponse)(nil),             // 19: runnel.v1.SentResponse
-	(*ListTransactionsRequest)(nil),  // 20: runnel.v1.ListTransactionsRequest
-	(*ListTransactionsResponse)(nil), // 21: runnel.v1.ListTransactionsResponse
-	(*WalletTransaction)(nil),        // 22: runnel.v1.WalletTransaction
-	(*OpenChannelRequest)(nil),       // 23: runnel.v1.OpenChannelRequest
-	(*OpenChannelResponse)(nil),      // 24: runnel.v1.OpenChannelResponse
-	(*ListChannelsRequest)(nil),      // 25: runnel.v1.ListChannelsRequest
-	(*ListChannelsResponse)(nil),     // 26: runnel.v1.ListChannelsResponse
-	(*GetChannelRequest)(nil),        // 27: runnel.v1.GetChannelRequest
-	(*Channel)(nil),                  // 28: runnel.v1.Channel
-	(*CloseChannelRequest)(nil),      // 29: runnel.v1.CloseChannelRequest
-	(*CloseChannelResponse)(nil),     // 30: runnel.v1.CloseChannelResponse
-	(*SettleRequest)(nil),            // 31: runnel.v1.SettleRequest
-	(*SettleResponse)(nil),           // 32: runnel.v1.SettleResponse
-	(*SettledLane)(nil),              // 33: runnel.v1.SettledLane
-	(*PaymentStatus)(nil),            // 34: runnel.v1.PaymentStatus
-	(*PayRequest)(nil),               // 35: runnel.v1.PayRequest
-	(*PayResponse)(nil),              // 36: runnel.v1.PayResponse
-	(*PayStreamRequest)(nil),         // 37: runnel.v1.PayStreamRequest
-	(*StreamPayment)(nil),            // 38: runnel.v1.StreamPayment
-	(*PayStreamResponse)(nil),        // 39: runnel.v1.PayStreamResponse
-	(*StreamResult)(nil),             // 40: runnel.v1.StreamResult
-	(*PayError)(nil),                 // 41: runnel.v1.PayError
-	(*ListPaymentsRequest)(nil),      // 42: runnel.v1.ListPaymentsRequest
-	(*ListPaymentsResponse)(nil),     // 43: runnel.v1.ListPaymentsResponse
-	(*Payment)(nil),                  // 44: runnel.v1.Payment
-	(*GetReceiptRequest)(nil),        // 45: runnel.v1.GetReceiptRequest
-	(*Receipt)(nil),                  // 46: runnel.v1.Receipt
-	(*ReceiptPayment)(nil),           // 47: runnel.v1.ReceiptPayment
-	(*ReceiptLane)(nil),              // 48: runnel.v1.ReceiptLane
-	(*ReceiptRoot)(nil),              // 49: runnel.v1.ReceiptRoot
-	(*WatchRequest)(nil),             // 50: runnel.v1.WatchRequest
-	(*Event)(nil),                    // 51: runnel.v1.Event
-	(*ExportLogRequest)(nil),         // 52: runnel.v1.ExportLogRequest
-	(*ExportLogResponse)(nil),        // 53: runnel.v1.ExportLogResponse
-	(*VerifyLogRequest)(nil),         // 54: runnel.v1.VerifyLogRequest
-	(*VerifyLogResponse)(nil),        // 55: runnel.v1.VerifyLogResponse
+	(*BackupRequest)(nil),            // 6: runnel.v1.BackupRequest
+	(*BackupResponse)(nil),           // 7: runnel.v1.BackupResponse
+	(*ConnectRequest)(nil),           // 8: runnel.v1.ConnectRequest
+	(*ConnectResponse)(nil),          // 9: runnel.v1.ConnectResponse
+	(*DisconnectRequest)(nil),        // 10: runnel.v1.DisconnectRequest
+	(*DisconnectResponse)(nil),       // 11: runnel.v1.DisconnectResponse
+	(*ListPeersRequest)(nil),         // 12: runnel.v1.ListPeersRequest
+	(*ListPeersResponse)(nil),        // 13: runnel.v1.ListPeersResponse
+	(*Peer)(nil),                     // 14: runnel.v1.Peer
+	(*NewAddressRequest)(nil),        // 15: runnel.v1.NewAddressRequest
+	(*NewAddressResponse)(nil),       // 16: runnel.v1.NewAddressResponse
+	(*GetBalanceRequest)(nil),        // 17: runnel.v1.GetBalanceRequest
+	(*Balance)(nil),                  // 18: runnel.v1.Balance
+	(*SendRequest)(nil),              // 19: runnel.v1.SendRequest
+	(*BumpRequest)(nil),              // 20: runnel.v1.BumpRequest
+	(*SentResponse)(nil),             // 21: runnel.v1.SentResponse
+	(*ListTransactionsRequest)(nil),  // 22: runnel.v1.ListTransactionsRequest
+	(*ListTransactionsResponse)(nil), // 23: runnel.v1.ListTransactionsResponse
+	(*WalletTransaction)(nil),        // 24: runnel.v1.WalletTransaction
+	(*OpenChannelRequest)(nil),       // 25: runnel.v1.OpenChannelRequest
+	(*OpenChannelResponse)(nil),      // 26: runnel.v1.OpenChannelResponse
+	(*ListChannelsRequest)(nil),      // 27: runnel.v1.ListChannelsRequest
+	(*ListChannelsResponse)(nil),     // 28: runnel.v1.ListChannelsResponse
+	(*GetChannelRequest)(nil),        // 29: runnel.v1.GetChannelRequest
+	(*Channel)(nil),                  // 30: runnel.v1.Channel
+	(*CloseChannelRequest)(nil),      // 31: runnel.v1.CloseChannelRequest
+	(*CloseChannelResponse)(nil),     // 32: runnel.v1.CloseChannelResponse
+	(*SettleRequest)(nil),            // 33: runnel.v1.SettleRequest
+	(*SettleResponse)(nil),           // 34: runnel.v1.SettleResponse
+	(*SettledLane)(nil),              // 35: runnel.v1.SettledLane
+	(*PaymentStatus)(nil),            // 36: runnel.v1.PaymentStatus
+	(*PayRequest)(nil),               // 37: runnel.v1.PayRequest
+	(*PayResponse)(nil),              // 38: runnel.v1.PayResponse
+	(*PayStreamRequest)(nil),         // 39: runnel.v1.PayStreamRequest
+	(*StreamPayment)(nil),            // 40: runnel.v1.StreamPayment
+	(*PayStreamResponse)(nil),        // 41: runnel.v1.PayStreamResponse
+	(*StreamResult)(nil),             // 42: runnel.v1.StreamResult
+	(*PayError)(nil),                 // 43: runnel.v1.PayError
+	(*ListPaymentsRequest)(nil),      // 44: runnel.v1.ListPaymentsRequest
+	(*ListPaymentsResponse)(nil),     // 45: runnel.v1.ListPaymentsResponse
+	(*Payment)(nil),                  // 46: runnel.v1.Payment
+	(*GetReceiptRequest)(nil),        // 47: runnel.v1.GetReceiptRequest
+	(*Receipt)(nil),                  // 48: runnel.v1.Receipt
+	(*ReceiptPayment)(nil),           // 49: runnel.v1.ReceiptPayment
+	(*ReceiptLane)(nil),              // 50: runnel.v1.ReceiptLane
+	(*ReceiptRoot)(nil),              // 51: runnel.v1.ReceiptRoot
+	(*WatchRequest)(nil),             // 52: runnel.v1.WatchRequest
+	(*Event)(nil),                    // 53: runnel.v1.Event
+	(*ExportLogRequest)(nil),         // 54: runnel.v1.ExportLogRequest
+	(*ExportLogResponse)(nil),        // 55: runnel.v1.ExportLogResponse
+	(*VerifyLogRequest)(nil),         // 56: runnel.v1.VerifyLogRequest
+	(*VerifyLogResponse)(nil),        // 57: runnel.v1.VerifyLogResponse
 }
 var file_api_v1_runnel_proto_depIdxs = []int32{
-	16, // 0: runnel.v1.GetStatusResponse.wallet:type_name -> runnel.v1.Balance
-	12, // 1: runnel.v1.ConnectResponse.peer:type_name -> runnel.v1.Peer
-	12, // 2: runnel.v1.ListPeersResponse.peers:type_name -> runnel.v1.Peer
-	22, // 3: runnel.v1.ListTransactionsResponse.transactions:type_name -> runnel.v1.WalletTransaction
-	28, // 4: runnel.v1.ListChannelsResponse.channels:type_name -> runnel.v1.Channel
-	33, // 5: runnel.v1.SettleResponse.lanes:type_name -> runnel.v1.SettledLane
+	18, // 0: runnel.v1.GetStatusResponse.wallet:type_name -> runnel.v1.Balance
+	14, // 1: runnel.v1.ConnectResponse.peer:type_name -> runnel.v1.Peer
+	14, // 2: runnel.v1.ListPeersResponse.peers:type_name -> runnel.v1.Peer
+	24, // 3: runnel.v1.ListTransactionsResponse.transactions:type_name -> runnel.v1.WalletTransaction
+	30, // 4: runnel.v1.ListChannelsResponse.channels:type_name -> runnel.v1.Channel
+	35, // 5: runnel.v1.SettleResponse.lanes:type_name -> runnel.v1.SettledLane
 	0,  // 6: runnel.v1.PayResponse.status:type_name -> runnel.v1.PaymentStatus.Value
-	41, // 7: runnel.v1.PayResponse.error:type_name -> runnel.v1.PayError
-	38, // 8: runnel.v1.PayStreamRequest.payments:type_name -> runnel.v1.StreamPayment
-	40, // 9: runnel.v1.PayStreamResponse.results:type_name -> runnel.v1.StreamResult
+	43, // 7: runnel.v1.PayResponse.error:type_name -> runnel.v1.PayError
+	40, // 8: runnel.v1.PayStreamRequest.payments:type_name -> runnel.v1.StreamPayment
+	42, // 9: runnel.v1.PayStreamResponse.results:type_name -> runnel.v1.StreamResult
 	0,  // 10: runnel.v1.StreamResult.status:type_name -> runnel.v1.PaymentStatus.Value
-	41, // 11: runnel.v1.StreamResult.error:type_name -> runnel.v1.PayError
-	44, // 12: runnel.v1.ListPaymentsResponse.payments:type_name -> runnel.v1.Payment
+	43, // 11: runnel.v1.StreamResult.error:type_name -> runnel.v1.PayError
+	46, // 12: runnel.v1.ListPaymentsResponse.payments:type_name -> runnel.v1.Payment
 	0,  // 13: runnel.v1.Payment.status:type_name -> runnel.v1.PaymentStatus.Value
-	47, // 14: runnel.v1.Receipt.payment:type_name -> runnel.v1.ReceiptPayment
-	48, // 15: runnel.v1.Receipt.lane:type_name -> runnel.v1.ReceiptLane
-	49, // 16: runnel.v1.Receipt.root:type_name -> runnel.v1.ReceiptRoot
-	44, // 17: runnel.v1.Event.payment:type_name -> runnel.v1.Payment
+	49, // 14: runnel.v1.Receipt.payment:type_name -> runnel.v1.ReceiptPayment
+	50, // 15: runnel.v1.Receipt.lane:type_name -> runnel.v1.ReceiptLane
+	51, // 16: runnel.v1.Receipt.root:type_name -> runnel.v1.ReceiptRoot
+	46, // 17: runnel.v1.Event.payment:type_name -> runnel.v1.Payment
 	2,  // 18: runnel.v1.NodeService.GetStatus:input_type -> runnel.v1.GetStatusRequest
 	4,  // 19: runnel.v1.NodeService.Stop:input_type -> runnel.v1.StopRequest
-	6,  // 20: runnel.v1.NodeService.Connect:input_type -> runnel.v1.ConnectRequest
-	8,  // 21: runnel.v1.NodeService.Disconnect:input_type -> runnel.v1.DisconnectRequest
-	10, // 22: runnel.v1.NodeService.ListPeers:input_type -> runnel.v1.ListPeersRequest
-	13, // 23: runnel.v1.WalletService.NewAddress:input_type -> runnel.v1.NewAddressRequest
-	15, // 24: runnel.v1.WalletService.GetBalance:input_type -> runnel.v1.GetBalanceRequest
-	17, // 25: runnel.v1.WalletService.Send:input_type -> runnel.v1.SendRequest
-	18, // 26: runnel.v1.WalletService.Bump:input_type -> runnel.v1.BumpRequest
-	20, // 27: runnel.v1.WalletService.ListTransactions:input_type -> runnel.v1.ListTransactionsRequest
-	23, // 28: runnel.v1.ChannelService.Open:input_type -> runnel.v1.OpenChannelRequest
-	25, // 29: runnel.v1.ChannelService.List:input_type -> runnel.v1.ListChannelsRequest
-	27, // 30: runnel.v1.ChannelService.Get:input_type -> runnel.v1.GetChannelRequest
-	29, // 31: runnel.v1.ChannelService.Close:input_type -> runnel.v1.CloseChannelRequest
-	31, // 32: runnel.v1.ChannelService.Settle:input_type -> runnel.v1.SettleRequest
-	35, // 33: runnel.v1.PaymentService.Pay:input_type -> runnel.v1.PayRequest
-	37, // 34: runnel.v1.PaymentService.PayStream:input_type -> runnel.v1.PayStreamRequest
-	42, // 35: runnel.v1.PaymentService.List:input_type -> runnel.v1.ListPaymentsRequest
-	45, // 36: runnel.v1.PaymentService.GetReceipt:input_type -> runnel.v1.GetReceiptRequest
-	50, // 37: runnel.v1.EventService.Watch:input_type -> runnel.v1.WatchRequest
-	52, // 38: runnel.v1.LogService.Export:input_type -> runnel.v1.ExportLogRequest
-	54, // 39: runnel.v1.LogService.Verify:input_type -> runnel.v1.VerifyLogRequest
-	3,  // 40: runnel.v1.NodeService.GetStatus:output_type -> runnel.v1.GetStatusResponse
-	5,  // 41: runnel.v1.NodeService.Stop:output_type -> runnel.v1.StopResponse
-	7,  // 42: runnel.v1.NodeService.Connect:output_type -> runnel.v1.ConnectResponse
-	9,  // 43: runnel.v1.NodeService.Disconnect:output_type -> runnel.v1.DisconnectResponse
-	11, // 44: runnel.v1.NodeService.ListPeers:output_type -> runnel.v1.ListPeersResponse
-	14, // 45: runnel.v1.WalletService.NewAddress:output_type -> runnel.v1.NewAddressResponse
-	16, // 46: runnel.v1.WalletService.GetBalance:output_type -> runnel.v1.Balance
-	19, // 47: runnel.v1.WalletService.Send:output_type -> runnel.v1.SentResponse
-	19, // 48: runnel.v1.WalletService.Bump:output_type -> runnel.v1.SentResponse
-	21, // 49: runnel.v1.WalletService.ListTransactions:output_type -> runnel.v1.ListTransactionsResponse
-	24, // 50: runnel.v1.ChannelService.Open:output_type -> runnel.v1.OpenChannelResponse
-	26, // 51: runnel.v1.ChannelService.List:output_type -> runnel.v1.ListChannelsResponse
-	28, // 52: runnel.v1.ChannelService.Get:output_type -> runnel.v1.Channel
-	30, // 53: runnel.v1.ChannelService.Close:output_type -> runnel.v1.CloseChannelResponse
-	32, // 54: runnel.v1.ChannelService.Settle:output_type -> runnel.v1.SettleResponse
-	36, // 55: runnel.v1.PaymentService.Pay:output_type -> runnel.v1.PayResponse
-	39, // 56: runnel.v1.PaymentService.PayStream:output_type -> runnel.v1.PayStreamResponse
-	43, // 57: runnel.v1.PaymentService.List:output_type -> runnel.v1.ListPaymentsResponse
-	46, // 58: runnel.v1.PaymentService.GetReceipt:output_type -> runnel.v1.Receipt
-	51, // 59: runnel.v1.EventService.Watch:output_type -> runnel.v1.Event
-	53, // 60: runnel.v1.LogService.Export:output_type -> runnel.v1.ExportLogResponse
-	55, // 61: runnel.v1.LogService.Verify:output_type -> runnel.v1.VerifyLogResponse
-	40, // [40:62] is the sub-list for method output_type
-	18, // [18:40] is the sub-list for method input_type
+	6,  // 20: runnel.v1.NodeService.Backup:input_type -> runnel.v1.BackupRequest
+	8,  // 21: runnel.v1.NodeService.Connect:input_type -> runnel.v1.ConnectRequest
+	10, // 22: runnel.v1.NodeService.Disconnect:input_type -> runnel.v1.DisconnectRequest
+	12, // 23: runnel.v1.NodeService.ListPeers:input_type -> runnel.v1.ListPeersRequest
+	15, // 24: runnel.v1.WalletService.NewAddress:input_type -> runnel.v1.NewAddressRequest
+	17, // 25: runnel.v1.WalletService.GetBalance:input_type -> runnel.v1.GetBalanceRequest
+	19, // 26: runnel.v1.WalletService.Send:input_type -> runnel.v1.SendRequest
+	20, // 27: runnel.v1.WalletService.Bump:input_type -> runnel.v1.BumpRequest
+	22, // 28: runnel.v1.WalletService.ListTransactions:input_type -> runnel.v1.ListTransactionsRequest
+	25, // 29: runnel.v1.ChannelService.Open:input_type -> runnel.v1.OpenChannelRequest
+	27, // 30: runnel.v1.ChannelService.List:input_type -> runnel.v1.ListChannelsRequest
+	29, // 31: runnel.v1.ChannelService.Get:input_type -> runnel.v1.GetChannelRequest
+	31, // 32: runnel.v1.ChannelService.Close:input_type -> runnel.v1.CloseChannelRequest
+	33, // 33: runnel.v1.ChannelService.Settle:input_type -> runnel.v1.SettleRequest
+	37, // 34: runnel.v1.PaymentService.Pay:input_type -> runnel.v1.PayRequest
+	39, // 35: runnel.v1.PaymentService.PayStream:input_type -> runnel.v1.PayStreamRequest
+	44, // 36: runnel.v1.PaymentService.List:input_type -> runnel.v1.ListPaymentsRequest
+	47, // 37: runnel.v1.PaymentService.GetReceipt:input_type -> runnel.v1.GetReceiptRequest
+	52, // 38: runnel.v1.EventService.Watch:input_type -> runnel.v1.WatchRequest
+	54, // 39: runnel.v1.LogService.Export:input_type -> runnel.v1.ExportLogRequest
+	56, // 40: runnel.v1.LogService.Verify:input_type -> runnel.v1.VerifyLogRequest
+	3,  // 41: runnel.v1.NodeService.GetStatus:output_type -> runnel.v1.GetStatusResponse
+	5,  // 42: runnel.v1.NodeService.Stop:output_type -> runnel.v1.StopResponse
+	7,  // 43: runnel.v1.NodeService.Backup:output_type -> runnel.v1.BackupResponse
+	9,  // 44: runnel.v1.NodeService.Connect:output_type -> runnel.v1.ConnectResponse
+	11, // 45: runnel.v1.NodeService.Disconnect:output_type -> runnel.v1.DisconnectResponse
+	13, // 46: runnel.v1.NodeService.ListPeers:output_type -> runnel.v1.ListPeersResponse
+	16, // 47: runnel.v1.WalletService.NewAddress:output_type -> runnel.v1.NewAddressResponse
+	18, // 48: runnel.v1.WalletService.GetBalance:output_type -> runnel.v1.Balance
+	21, // 49: runnel.v1.WalletService.Send:output_type -> runnel.v1.SentResponse
+	21, // 50: runnel.v1.WalletService.Bump:output_type -> runnel.v1.SentResponse
+	23, // 51: runnel.v1.WalletService.ListTransactions:output_type -> runnel.v1.ListTransactionsResponse
+	26, // 52: runnel.v1.ChannelService.Open:output_type -> runnel.v1.OpenChannelResponse
+	28, // 53: runnel.v1.ChannelService.List:output_type -> runnel.v1.ListChannelsResponse
+	30, // 54: runnel.v1.ChannelService.Get:output_type -> runnel.v1.Channel
+	32, // 55: runnel.v1.ChannelService.Close:output_type -> runnel.v1.CloseChannelResponse
+	34, // 56: runnel.v1.ChannelService.Settle:output_type -> runnel.v1.SettleResponse
+	38, // 57: runnel.v1.PaymentService.Pay:output_type -> runnel.v1.PayResponse
+	41, // 58: runnel.v1.PaymentService.PayStream:output_type -> runnel.v1.PayStreamResponse
+	45, // 59: runnel.v1.PaymentService.List:output_type -> runnel.v1.ListPaymentsResponse
+	48, // 60: runnel.v1.PaymentService.GetReceipt:output_type -> runnel.v1.Receipt
+	53, // 61: runnel.v1.EventService.Watch:output_type -> runnel.v1.Event
+	55, // 62: runnel.v1.LogService.Export:output_type -> runnel.v1.ExportLogResponse
+	57, // 63: runnel.v1.LogService.Verify:output_type -> runnel.v1.VerifyLogResponse
+	41, // [41:64] is the sub-list for method output_type
+	18, // [18:41] is the sub-list for method input_type
 	18, // [18:18] is the sub-list for extension type_name
 	18, // [18:18] is the sub-list for extension extendee
 	0,  // [0:18] is the sub-list for field type_name
@@ -4417,7 +4526,7 @@ func file_api_v1_runnel_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_v1_runnel_proto_rawDesc), len(file_api_v1_runnel_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   55,
+			NumMessages:   57,
 			NumExtensions: 0,
 			NumServices:   6,
 		},

@@ -29,6 +29,16 @@ func (m *GetStatusResponse) Value() (channel.NodeStatus, error) {
 	}, nil
 }
 
+// NewBackup makes the answer to Backup.
+func NewBackup(b channel.Backup) *BackupResponse {
+	return &BackupResponse{Data: b.Data, Channels: count(b.Channels), Made: b.Made}
+}
+
+// Value is NewBackup backwards.
+func (m *BackupResponse) Value() channel.Backup {
+	return channel.Backup{Data: m.GetData(), Channels: int(m.GetChannels()), Made: m.GetMade()}
+}
+
 // NewBalance makes a Balance.
 func NewBalance(b channel.Balance) *Balance {
 	return &Balance{

@@ -32,6 +32,9 @@ func (s *Side) do(e channel.Effect) {
 	case channel.CheckProof:
 		ok := Valid(s.State.Terms.Out.ID(), e.Report.Total, e.Report.Signature)
 		_ = s.feed(channel.ProofChecked{OK: ok, Report: e.Report})
+	case channel.CheckNewest:
+		ok := Valid(s.State.Terms.In.ID(), e.Report.Total, e.Report.Signature)
+		_ = s.feed(channel.NewestChecked{OK: ok, Report: e.Report})
 	case channel.Fund:
 		s.fund()
 	case channel.AskPayout:

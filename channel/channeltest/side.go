@@ -128,7 +128,7 @@ func (s *Side) sort(effects []channel.Effect) *turn {
 		case channel.Moved, channel.LaneChanged, channel.Alert, channel.Misbehaved:
 			s.w.note("%s: %s", s.Name, TellEffect(e))
 			s.w.judge(s, e)
-		case channel.Sign, channel.Verify, channel.FindFrame, channel.CheckProof:
+		case channel.Sign, channel.Verify, channel.FindFrame, channel.CheckProof, channel.CheckNewest:
 			if _, ok := e.(channel.Verify); ok {
 				s.checking = true
 			}
@@ -169,7 +169,7 @@ func (s *Side) now(effects []channel.Effect) {
 	}
 	for _, e := range effects {
 		switch e.(type) {
-		case channel.Sign, channel.Verify, channel.FindFrame, channel.CheckProof:
+		case channel.Sign, channel.Verify, channel.FindFrame, channel.CheckProof, channel.CheckNewest:
 			s.do(e)
 		}
 	}

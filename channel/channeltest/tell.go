@@ -20,6 +20,8 @@ func TellMessage(m channel.Message) string {
 		return fmt.Sprintf("ack up to %d: total %d, spent %d%s", m.NextSeq-1, m.Total, m.Spent, tellRefused(m.Refused))
 	case *channel.Resync:
 		return fmt.Sprintf("resync: %s, next %d, total %d, spent %d, answered %d", m.Phase, m.In.NextSeq, m.In.Total, m.In.Spent, m.Acked)
+	case *channel.Newest:
+		return fmt.Sprintf("newest voucher: next %d, total %d, spent %d", m.Out.NextSeq, m.Out.Total, m.Out.Spent)
 	case *channel.Stop:
 		return fmt.Sprintf("stop: next %d, total %d, spent %d", m.In.NextSeq, m.In.Total, m.In.Spent)
 	case *channel.Refuse:

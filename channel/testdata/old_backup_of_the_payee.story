@@ -38,10 +38,12 @@ bob -> alice: resync: open, next 2, total 1000, spent 1000, answered 1
 bob: ALERT the peer holds answers of ours that we do not know: our record is too old; restore the newest backup, then close the channel
 bob: the channel is recovering
 alice: ALERT no more payments on the lane that we pay on: the peer forgot acknowledged payments
+alice -> bob: newest voucher: next 3, total 3000, spent 3000
+bob: ALERT the peer handed back its newest voucher: 2000 msat more than our record knew
 alice at block 104: open
   pays:    total 3000, spent 3000, 0 frames wait, spendable 98997000, but the lane is frozen: the peer forgot acknowledged payments
 bob at block 104: recovering
-  is paid: total 1000, spent 1000, receivable 98999000, but the channel is recovering
+  is paid: total 3000, spent 3000, receivable 98997000, but the channel is recovering
 
 close bob
 run
@@ -49,7 +51,7 @@ mine 6
 money
 ----
 bob: the channel is closing
-bob -> alice: stop: next 2, total 1000, spent 1000
+bob -> alice: stop: next 3, total 3000, spent 3000
 alice: the channel is closing
 alice -> bob: stop: next 0, total 0, spent 0
 alice -> bob: offer to close, fee 200 sat
@@ -59,6 +61,6 @@ alice -> bob: the signed close
 bob publishes a close
 alice: the channel is closed
 bob: the channel is closed
-alice has 99799 sat in the wallet
-bob has 1 sat in the wallet
+alice has 99797 sat in the wallet
+bob has 3 sat in the wallet
 fees of the close: 200 sat

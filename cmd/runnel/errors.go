@@ -153,6 +153,10 @@ func (e *interruption) Error() string { return e.text }
 
 // report tells err on standard error, so that standard output stays clean, and returns the exit code.
 func (a *app) report(ctx context.Context, err error) int {
+	var by *told
+	if errors.As(err, &by) {
+		return by.exit
+	}
 	p := explain(ctx, err)
 	if a.json {
 		line, _ := json.Marshal(map[string]problem{"error": p})

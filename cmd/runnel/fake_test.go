@@ -95,6 +95,9 @@ func (f *fakeNode) Status(context.Context) (channel.NodeStatus, error) {
 	return f.status, f.ask("status")
 }
 func (f *fakeNode) Stop(context.Context) error { return f.ask("stop") }
+func (f *fakeNode) Backup(context.Context) (channel.Backup, error) {
+	return channel.Backup{Data: []byte("runnel backup 1\nsecret"), Channels: 2, Made: noon.Unix()}, f.ask("backup")
+}
 func (f *fakeNode) NewAddress(context.Context) (string, error) {
 	return "tb1qaddress", f.ask("address")
 }

@@ -61,19 +61,20 @@ const payID = "0c1d2e3f405162738495a6b7c8d9eaf0"
 
 // TestJSON holds every key and type that --json prints, in order.
 func TestJSON(t *testing.T) {
+	dir := t.TempDir()
 	var b strings.Builder
 	for _, line := range []string{
 		"status", "address", "balance", "send tb1q 5sat", "txs", "bump " + txid,
 		"connect /ip4/1.2.3.4/tcp/9745/p2p/" + bob, "disconnect " + bob, "peers",
 		"open " + bob + " --deposit 1_000_000sat -y", "open " + bob + " --deposit 1_000_000sat --dry-run",
 		"channels", "channel 3fa9", "pay " + bob + " 25sat", "stream " + bob + " 1sat --every 0 --count 3",
-		"payments", "receipt " + payID, "receipt verify " + receiptFile, "watch", "close 3fa9", "close 3fa9 --force", "settle --all -y", "stop", "version",
+		"payments", "receipt " + payID, "receipt verify " + receiptFile, "watch", "close 3fa9", "close 3fa9 --force", "settle --all -y", "stop", "version", "backup " + filepath.Join(dir, "b"),
 	} {
 		o := newSession(t).line(line + " --json")
 		if o.code != 0 || o.err != "" {
 			t.Fatalf("runnel %s: exit %d, %s", line, o.code, o.err)
 		}
-		verb := strings.Join(strings.Fields(strings.NewReplacer(bob, "PEER", txid, "TXID", payID, "PAYMENT_ID", receiptFile, "FILE").Replace(line)), " ")
+		verb := strings.Join(strings.Fields(strings.NewReplacer(bob, "PEER", txid, "TXID", payID, "PAYMENT_ID", receiptFile, "FILE", dir, "DIR").Replace(line)), " ")
 		fmt.Fprintf(&b, "runnel %s --json\n%s\n", verb, shape(t, o.out))
 	}
 	golden(t, "json.golden", b.String())

@@ -91,7 +91,7 @@ func newRoot(a *app) *cobra.Command {
 	add(groupChannels, openCommand(a), channelsCommand(a), channelCommand(a), closeCommand(a), settleCommand(a),
 		connectCommand(a), disconnectCommand(a), peersCommand(a))
 	add(groupWallet, addressCommand(a), balanceCommand(a), sendCommand(a), txsCommand(a), bumpCommand(a))
-	add(groupNode, statusCommand(a), logCommand(a), stopCommand(a), versionCommand(a), devCommand(a))
+	add(groupNode, statusCommand(a), logCommand(a), backupCommand(a), restoreCommand(a), stopCommand(a), versionCommand(a), devCommand(a))
 	return root
 }
 

@@ -65,7 +65,7 @@ func newCommand(run func(ctx context.Context, s *Settings) error) *cobra.Command
 	for _, s := range settings() {
 		root.RegisterFlagCompletionFunc(s.key, completeSetting(s.key))
 	}
-	root.AddCommand(checkCommand(), rebuildCommand())
+	root.AddCommand(checkCommand(), rebuildCommand(), restoreCommand())
 	return root
 }
 

@@ -140,7 +140,33 @@ func limitSettings() []setting {
 		{key: policy.SettingBlindCap, reload: true, help: "taken on one channel while the chain can't be seen, an `AMOUNT` or none",
 			def: limitDefault(func(l policy.Limits) channel.Msat { return l.BlindCap }),
 			set: setLimit(func(l *policy.Limits) *channel.Msat { return &l.BlindCap })},
+		{key: policy.SettingMinFreeDisk, reload: true, help: "`SIZE` of free disk below which no new payment and channel is taken, such as 256MB or 2GB",
+			def: func(w where) []string { return []string{showSize(w.limits.MinFreeDisk)} },
+			set: func(c *Config, v []string) (err error) { c.Limits.MinFreeDisk, err = parseSize(v[0]); return err }},
 	}
+}
+
+// sizes are the units of space, as powers of two.
+func sizes() map[string]int { return map[string]int{"MB": 20, "GB": 30} }
+
+func parseSize(s string) (int64, error) {
+	number, unit := s, ""
+	if len(s) > 2 {
+		number, unit = s[:len(s)-2], strings.ToUpper(s[len(s)-2:])
+	}
+	shift, ok := sizes()[unit]
+	n, err := strconv.ParseInt(number, 10, 64)
+	if !ok || err != nil || n < 0 || n > 1<<20 {
+		return 0, fmt.Errorf("%q is not a size: write a whole number of MB or GB, such as 256MB", s)
+	}
+	return n << shift, nil
+}
+
+func showSize(n int64) string {
+	if n > 0 && n%(1<<30) == 0 {
+		return fmt.Sprintf("%dGB", n>>30)
+	}
+	return fmt.Sprintf("%dMB", n>>20)
 }
 
 func outputSettings() []setting {

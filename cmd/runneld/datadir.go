@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,24 +12,30 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/runnel/runnel/channel"
+	"github.com/runnel/runnel/cmd/wholefile"
 )
 
 // dataFormat is the version of the layout of a data directory that this program writes:
 //
-//	node.json     identity: what network and node the directory belongs to
+//	node.json     identity: what network, node and database the directory belongs to
 //	seed.json     the seed
 //	lock          held by the running daemon
 //	db/           channels and payments
 //	journal/      their second copy
 //	wallet/       the on-chain wallet: can be made again from the seed
+//	ballast       space that is let go when the disk is full
 //	runneld.sock  the API
-const dataFormat = 1
+//
+// Format 1 had neither ballast nor a database id; it is taken over at the first start.
+const dataFormat = 2
 
 // identity ties a directory to one node, so that nothing is ever written into the wrong one.
 type identity struct {
-	Format  int
-	Network string
-	PeerID  channel.PeerID
+	Format   int
+	Network  string
+	PeerID   channel.PeerID
+	Database string `json:",omitempty"` // id of db/, hex; empty in format 1
+	Making   bool   `json:",omitempty"` // db/ may not be there yet: its making was not finished
 }
 
 // dataDir is a locked data directory.
@@ -39,6 +46,11 @@ type dataDir struct {
 }
 
 func (d *dataDir) file(name string) string { return filepath.Join(d.path, name) }
+
+func (d *dataDir) has(name string) bool {
+	_, err := os.Stat(d.file(name))
+	return err == nil
+}
 
 // openDataDir locks the directory, makes it if there is none, and checks that it is this network's.
 func openDataDir(path, network string) (*dataDir, error) {
@@ -62,10 +74,9 @@ func openDataDir(path, network string) (*dataDir, error) {
 func (d *dataDir) check(network string) error {
 	b, err := os.ReadFile(d.file("node.json"))
 	if errors.Is(err, fs.ErrNotExist) {
-		for _, name := range []string{"seed.json", "db"} {
-			if _, err := os.Stat(d.file(name)); err == nil {
-				return fault(fmt.Sprintf("%s has data and no node.json", d.path), "restore node.json from a backup, or choose another --data-dir")
-			}
+		// A seed alone is how a lost node begins again; a database without an identity could be anybody's.
+		if d.has("db") {
+			return fault(fmt.Sprintf("%s has data and no node.json", d.path), "restore node.json from a backup, or choose another --data-dir")
 		}
 		return nil
 	}
@@ -79,6 +90,9 @@ func (d *dataDir) check(network string) error {
 	if id.Format > dataFormat {
 		return fault(fmt.Sprintf("%s was written by a newer version (format %d, this one knows %d)", d.path, id.Format, dataFormat), "use the newer runneld")
 	}
+	if id.Format < 1 || id.PeerID == "" || id.Format > 1 && len(id.Database) != 2*len(databaseID{}) {
+		return fault(fmt.Sprintf("%s is damaged: it does not say what the directory belongs to", d.file("node.json")), "restore it from a backup")
+	}
 	if id.Network != network {
 		return fault(fmt.Sprintf("%s belongs to %s, not to %s", d.path, id.Network, network), "choose another --data-dir, or start with --network %s", id.Network)
 	}
@@ -86,47 +100,50 @@ func (d *dataDir) check(network string) error {
 	return nil
 }
 
-// claim writes the identity of a new directory, or checks that the node is still the same one.
-func (d *dataDir) claim(network string, peer channel.PeerID) error {
-	if d.id != nil {
-		if d.id.PeerID != peer {
-			return fault(fmt.Sprintf("%s belongs to node %s, and the seed is that of %s", d.path, d.id.PeerID, peer), "restore the seed that belongs to it")
-		}
+// databaseID tells one database from every other, also from an older copy that was made anew.
+type databaseID [16]byte
+
+// database is the id of the database that belongs here; false when none is known.
+func (d *dataDir) database() (id databaseID, known bool, err error) {
+	if d.id == nil || d.id.Database == "" {
+		return id, false, nil
+	}
+	b, err := hex.DecodeString(d.id.Database)
+	if err != nil || len(b) != len(id) {
+		return id, false, fault(fmt.Sprintf("%s is damaged: its database id is none", d.file("node.json")), "restore it from a backup")
+	}
+	return databaseID(b), true, nil
+}
+
+// mayCreate reports whether there never was a database here.
+func (d *dataDir) mayCreate() bool { return d.id == nil || d.id.Making }
+
+// belongs checks that the node of a directory is still the same one.
+func (d *dataDir) belongs(peer channel.PeerID) error {
+	if d.id != nil && d.id.PeerID != peer {
+		return fault(fmt.Sprintf("%s belongs to node %s, and the seed is that of %s", d.path, d.id.PeerID, peer), "restore the seed that belongs to it")
+	}
+	return nil
+}
+
+// claim writes the identity; making says that the database is only about to be made.
+func (d *dataDir) claim(network string, peer channel.PeerID, db databaseID, making bool) error {
+	id := identity{Format: dataFormat, Network: network, PeerID: peer, Database: hex.EncodeToString(db[:]), Making: making}
+	if d.id != nil && *d.id == id {
 		return nil
 	}
-	b, err := json.MarshalIndent(identity{dataFormat, network, peer}, "", "  ")
+	b, err := json.MarshalIndent(id, "", "  ")
 	if err != nil {
 		return err
 	}
-	return writeFile(d.file("node.json"), append(b, '\n'))
+	if err := wholefile.Write(d.file("node.json"), append(b, '\n'), true); err != nil {
+		return fmt.Errorf("the data directory's identity can't be written: %w", err)
+	}
+	d.id = &id
+	return nil
 }
 
 func (d *dataDir) close() error { return d.lock.Unlock() }
-
-// writeFile makes a file that is there as a whole or not at all, also after a power loss.
-func writeFile(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // fails once it was renamed
-	if err := errors.Join(f.Chmod(0o600), write(f, b), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
-}
-
-func write(f *os.File, b []byte) error {
-	_, err := f.Write(b)
-	return err
-}
 
 // fault is an error with advice, as Problems shows it.
 func fault(text, hint string, args ...any) error {

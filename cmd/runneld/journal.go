@@ -7,24 +7,12 @@ import (
 
 	"github.com/runnel/runnel/daemon"
 	"github.com/runnel/runnel/ledger/bitcoin"
-	"github.com/runnel/runnel/store"
 	"github.com/runnel/runnel/store/badger"
 	"github.com/runnel/runnel/store/journal/file"
 )
 
 // journalDir is where the journal lies in the data directory.
 const journalDir = "journal"
-
-// noDatabase says what to do about a database that can't be opened.
-func noDatabase(err error, dir *dataDir) error {
-	text := fmt.Sprintf("the database can't be opened: %v", err)
-	for _, known := range []error{store.ErrLocked, store.ErrWrongKey, store.ErrNewer, store.ErrNoSpace} {
-		if errors.Is(err, known) {
-			return errors.New(text) // and what to do is said in it
-		}
-	}
-	return fault(text, "restore the newest backup of the whole directory, or make the database again from the journal: runneld rebuild db --data-dir %s", dir.path)
-}
 
 // openJournal opens the second copy and makes both agree.
 func (p *parts) openJournal(c *Config, s seed, dir *dataDir, db *badger.Store) (j *file.Journal, err error) {

@@ -36,7 +36,7 @@ func newHome(t *testing.T) *testHome {
 
 // try opens the records as the daemon does.
 func (h *testHome) try(fn func(p *parts)) (err error) {
-	p := &parts{dir: h.c.DataDir, log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	p := &parts{dir: h.c.DataDir, self: "peer", log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	dir, err := openDataDir(h.c.DataDir, h.c.Network)
 	if err != nil {
 		return err
@@ -51,7 +51,6 @@ func (h *testHome) try(fn func(p *parts)) (err error) {
 	}
 	if err == nil {
 		fn(p)
-		err = dir.claim(h.c.Network, "peer")
 	}
 	if e := p.close(); e != nil {
 		h.t.Error(e)

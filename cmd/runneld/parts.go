@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/runnel/runnel/channel"
 	"github.com/runnel/runnel/daemon"
 	"github.com/runnel/runnel/ledger/bitcoin"
 	"github.com/runnel/runnel/p2p"
@@ -21,6 +22,9 @@ type parts struct {
 	deps    daemon.Deps
 	store   *badger.Store
 	dir     string
+	self    channel.PeerID
+	ballast *ballast
+	search  bool // the seed may have made deposits that the database does not know
 	log     *slog.Logger
 	closers []func() error // in the order of opening
 }
@@ -41,6 +45,10 @@ func openParts(ctx context.Context, c *Config, log *slog.Logger) (p *parts, err 
 	seed, err := loadSeed(dir, c.Network, log)
 	if err != nil {
 		return p, err
+	}
+	p.ballast = &ballast{path: dir.file("ballast"), size: ballastSize(c.Network, c.Limits.MinFreeDisk)}
+	if err := p.ballast.makeRoom(func() int64 { return freeDisk(dir.path) }, badger.DefaultMinFree, c.Limits.MinFreeDisk); err != nil {
+		log.Warn("the disk guard is weaker than it should be", "err", err)
 	}
 	for _, open := range []func() error{
 		func() error { return p.openScheme(c, seed) },
@@ -87,18 +95,17 @@ func (p *parts) openPeers(c *Config, s seed, dir *dataDir) error {
 		return fmt.Errorf("peers can't be served: %w", err)
 	}
 	p.onClose(host.Close)
-	p.deps.Transport = host
-	return dir.claim(c.Network, host.Self())
+	p.deps.Transport, p.self = host, host.Self()
+	return dir.belongs(host.Self())
 }
 
-func (p *parts) openStore(c *Config, s seed, dir *dataDir) error {
-	key, err := bitcoin.StoreKey(s.bytes, c.Network)
-	if err != nil {
+func (p *parts) openStore(c *Config, s seed, dir *dataDir) (err error) {
+	if p.deps.Backup, err = backupCipher(s, c.Network); err != nil {
 		return err
 	}
-	db, err := badger.Open(badger.Options{Dir: dir.file("db"), Key: key, Create: dir.id == nil, Log: p.log})
+	db, err := p.databaseOf(c.Network, p.self, s, dir)
 	if err != nil {
-		return noDatabase(err, dir)
+		return err
 	}
 	p.onClose(db.Close)
 	journal, err := p.openJournal(c, s, dir, db)
@@ -109,6 +116,9 @@ func (p *parts) openStore(c *Config, s seed, dir *dataDir) error {
 	both := store.NewPair(db, journal)
 	committer := store.NewCommitter(both, store.Limits{})
 	p.onClose(committer.Close)
+	if err := p.begun(c.Network, p.self, dir, db.ID(), committer.Commit); err != nil {
+		return err
+	}
 	p.store, p.deps.Store, p.deps.Committer, p.deps.Journal = db, both, committer, journal
 	return nil
 }
@@ -117,6 +127,7 @@ func (p *parts) nodeConfig(c *Config) daemon.Config {
 	cfg, _ := daemon.DefaultConfig(c.Network) // the network was validated
 	cfg.Version, cfg.Limits, cfg.SignEach = version(), c.Limits, !c.Coalesce
 	cfg.FreeDisk = func() int64 { return freeDisk(p.dir) }
+	cfg.Ballast = p.ballast
 	return cfg
 }
 

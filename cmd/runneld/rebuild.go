@@ -124,7 +124,11 @@ func (r *rebuilder) database() (err error) {
 	} else if err != nil {
 		return err
 	}
-	if db, err = badger.Open(badger.Options{Dir: path, Key: r.key, Create: true}); err != nil {
+	id, _, err := r.dir.database()
+	if err != nil {
+		return err
+	}
+	if db, err = badger.Open(badger.Options{Dir: path, Key: r.key, ID: id, Create: true}); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/tyler-smith/go-bip39"
+
+	"github.com/runnel/runnel/cmd/wholefile"
 )
 
 // seedFile is seed.json: the 32 bytes behind the 24 words of BIP 39, and from when on the chain can hold
@@ -43,14 +45,20 @@ func loadSeed(d *dataDir, network string, log *slog.Logger) (seed, error) {
 		return seed{}, fault(fmt.Sprintf("on %s the seed must be sealed with a passphrase, and sealed seeds come with a later version", network),
 			"use --network simnet or regtest for now")
 	}
-	path := d.file("seed.json")
-	b, err := os.ReadFile(path)
+	s, err := readSeed(d, network)
 	if errors.Is(err, fs.ErrNotExist) {
 		if d.id != nil {
 			return seed{}, fault(fmt.Sprintf("%s has no seed.json", d.path), "restore it from a backup: without it this node's money can't be moved")
 		}
-		return makeSeed(path, network, log)
+		return makeSeed(d.file("seed.json"), network, log)
 	}
+	return s, err
+}
+
+// readSeed reads the seed that is there.
+func readSeed(d *dataDir, network string) (seed, error) {
+	path := d.file("seed.json")
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return seed{}, err
 	}
@@ -81,7 +89,7 @@ func makeSeed(path, network string, log *slog.Logger) (seed, error) {
 	if err != nil {
 		return seed{}, err
 	}
-	if err := writeFile(path, append(b, '\n')); err != nil {
+	if err := wholefile.Write(path, append(b, '\n'), false); err != nil {
 		return seed{}, err
 	}
 	s, err := f.open(path)

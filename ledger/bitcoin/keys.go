@@ -29,6 +29,7 @@ const SeedSize = 64
 //	4        store encryption                            0
 //	5        journal encryption                          0
 //	6        recovery seal                               0
+//	7        backup encryption                           0
 type keyPurpose uint32
 
 const (
@@ -39,11 +40,12 @@ const (
 	purposeStore
 	purposeJournal
 	purposeSeal
+	purposeBackup
 )
 
 const keyRoot = 8402
 
-// IdentityKey, StoreKey and JournalKey are the only functions here that return secrets. A Signer never
+// IdentityKey, StoreKey, JournalKey and BackupKey are the only functions here that return secrets. A Signer never
 // does.
 
 // IdentityKey returns the secp256k1 secret of the node's identity between peers. Money is never sent to
@@ -60,6 +62,11 @@ func StoreKey(seed []byte, network string) ([32]byte, error) {
 // JournalKey returns the key that encrypts the journal.
 func JournalKey(seed []byte, network string) ([32]byte, error) {
 	return namedSecret(seed, network, purposeJournal, "journal")
+}
+
+// BackupKey returns the key that encrypts backups.
+func BackupKey(seed []byte, network string) ([32]byte, error) {
+	return namedSecret(seed, network, purposeBackup, "backup")
 }
 
 // SystemRandom is the NonceSource of every signer outside tests.

@@ -241,6 +241,29 @@ func (w *Wallet) Transactions(ctx context.Context) ([]ledger.WalletTx, error) {
 	return list, err
 }
 
+func (w *Wallet) History(ctx context.Context, fn func(raw []byte, height uint32) error) error {
+	var broken error
+	err := w.view(func(ns walletdb.ReadBucket) error {
+		return w.w.TxStore.RangeTransactions(ns, 0, -1, func(ds []wtxmgr.TxDetails) (bool, error) {
+			for i := range ds {
+				raw, err := serialize(&ds[i].MsgTx)
+				if err == nil {
+					err = ctx.Err()
+				}
+				if err == nil {
+					err = fn(raw, uint32(max(ds[i].Block.Height, 0)))
+				}
+				if err != nil {
+					broken = err
+					return true, nil
+				}
+			}
+			return false, nil
+		})
+	})
+	return errors.Join(err, broken)
+}
+
 func line(d *wtxmgr.TxDetails, tip int32) ledger.WalletTx {
 	l := ledger.WalletTx{ID: d.Hash, Label: d.Label, Time: d.Received.Unix()}
 	if d.Block.Height >= 0 {

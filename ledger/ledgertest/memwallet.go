@@ -385,6 +385,23 @@ func (w *MemoryWallet) Transactions(ctx context.Context) ([]ledger.WalletTx, err
 	return list, nil
 }
 
+func (w *MemoryWallet) History(ctx context.Context, fn func(raw []byte, height uint32) error) error {
+	lines, err := w.Transactions(ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range lines {
+		raw, _, err := w.net.Transaction(l.ID)
+		if err == nil {
+			err = fn(raw, l.Height)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // line sums up what a transaction did to the wallet; ok is false when it does not concern it.
 func (w *MemoryWallet) line(tx *btcutil.Tx) (l ledger.WalletTx, ok bool) {
 	in, out := w.inputsOf(tx), w.outputsOf(tx)

@@ -2,6 +2,7 @@ package ledgertest
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
 
@@ -104,6 +105,17 @@ func walletFund(s *suite) {
 	if !ok || l.Amount != -40_000-int64(tx.Fee) || l.Fee != tx.Fee || l.Label != "channel 1" || l.Confirmations != 1 {
 		s.t.Fatalf("history: %+v", l)
 	}
+	s.ok(s.Wallet.History(s.ctx, func(raw []byte, height uint32) error {
+		if bytes.Equal(raw, tx.Raw) && height == l.Height {
+			sealed = nil
+		}
+		return nil
+	}))
+	if sealed != nil {
+		s.t.Fatal("the funding is not in the history as it was signed")
+	}
+	stop := errors.New("enough")
+	s.is(s.Wallet.History(s.ctx, func([]byte, uint32) error { return stop }), stop)
 }
 
 func walletFundTwice(s *suite) {

@@ -95,7 +95,7 @@ func checkSpace(dir string, min int64) error {
 		return fmt.Errorf("store: free space of %s: %w", dir, err)
 	}
 	if free < min {
-		return fmt.Errorf("%w: %d MiB free at %s, %d MiB needed; make room and start again", store.ErrNoSpace, free>>20, dir, min>>20)
+		return fmt.Errorf("%w: %d MiB are free at %s and %d MiB are needed; free at least %d MiB more", store.ErrNoSpace, free>>20, dir, min>>20, (min-free+1<<20-1)>>20)
 	}
 	return nil
 }

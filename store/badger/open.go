@@ -5,6 +5,7 @@
 package badger
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -30,24 +31,32 @@ const Format = 2
 // full disk the process dies of SIGBUS in the middle of a write, and replaying its log needs room too.
 const DefaultMinFree = 64 << 20
 
+// floor is what must be free for a write: what Badger writes beside it in the background (a table of 8 MB,
+// compactions of a few) must not find the disk full either.
+const floor = 24 << 20
+
 // Keys of callers and our own records live apart.
 const (
 	dataPrefix = 'd'
 	metaPrefix = 'm'
 )
 
-var formatKey = []byte{metaPrefix, 'f'}
+var (
+	formatKey = []byte{metaPrefix, 'f'}
+	idKey     = []byte{metaPrefix, 'i'}
+)
 
 // Options say what to open.
 type Options struct {
 	Dir     string
 	Key     [32]byte     // encrypts keys and values; from the seed, never from a file beside the data
 	Create  bool         // make a new database if there is none; without it a missing one is an error
+	ID      [16]byte     // of the database that is expected; a new one gets it. Zero: any, and one without an id gets one
 	MinFree int64        // bytes that the disk must have free; 0 means DefaultMinFree
 	Log     *slog.Logger // nil drops Badger's messages
 }
 
-// Open opens or creates the database in o.Dir. It returns store.ErrMissing, ErrWrongKey, ErrLocked,
+// Open opens or creates the database in o.Dir. It returns store.ErrMissing, ErrOther, ErrWrongKey, ErrLocked,
 // ErrNewer or ErrNoSpace where these are the cause. A new database appears as a whole or not at all.
 func Open(o Options) (*Store, error) {
 	if o.MinFree == 0 {
@@ -76,7 +85,11 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return newStore(db, o.Dir, format)
+	id, err := checkID(db, o)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return newStore(db, o.Dir, format, id)
 }
 
 // look tells an empty place from a database, and refuses half of one: Badger would silently make the
@@ -111,7 +124,15 @@ func create(o Options) error {
 	if err != nil {
 		return err
 	}
-	if err = errors.Join(writeFormat(db, Format), db.Close()); err != nil {
+	err = db.Update(func(txn *badger.Txn) error {
+		if o.ID != ([16]byte{}) {
+			if err := txn.Set(idKey, o.ID[:]); err != nil {
+				return err
+			}
+		}
+		return putFormat(txn, Format)
+	})
+	if err = errors.Join(err, db.Close()); err != nil {
 		return fmt.Errorf("store: creating %s: %w", o.Dir, err)
 	}
 	if err := os.Remove(o.Dir); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -160,10 +181,41 @@ func profile(dir string, o Options) badger.Options {
 		WithLogger(logger{o.Log})
 }
 
+func putFormat(txn *badger.Txn, format uint32) error {
+	return txn.Set(formatKey, binary.BigEndian.AppendUint32(nil, format))
+}
+
 func writeFormat(db *badger.DB, format uint32) error {
-	return db.Update(func(txn *badger.Txn) error {
-		return txn.Set(formatKey, binary.BigEndian.AppendUint32(nil, format))
+	return db.Update(func(txn *badger.Txn) error { return putFormat(txn, format) })
+}
+
+// checkID tells this database from every other one. A database of before there were ids gets one, unless a
+// certain one is expected.
+func checkID(db *badger.DB, o Options) (id [16]byte, err error) {
+	err = db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get(idKey)
+		if err != nil {
+			return err
+		}
+		return item.Value(func(v []byte) error {
+			if len(v) != len(id) {
+				return fmt.Errorf("store: the id record has %d bytes", len(v))
+			}
+			id = [16]byte(v)
+			return nil
+		})
 	})
+	switch {
+	case err != nil && !errors.Is(err, badger.ErrKeyNotFound):
+		return id, fmt.Errorf("store: reading the id record: %w", err)
+	case o.ID != ([16]byte{}) && id != o.ID:
+		return id, fmt.Errorf("%w: %s", store.ErrOther, o.Dir)
+	case err == nil:
+		return id, nil
+	}
+	_, _ = rand.Read(id[:]) // never fails
+	err = db.Update(func(txn *badger.Txn) error { return txn.Set(idKey, id[:]) })
+	return id, err
 }
 
 func checkFormat(db *badger.DB) (format uint32, err error) {

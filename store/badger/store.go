@@ -16,6 +16,7 @@ import (
 type Store struct {
 	db  *badger.DB
 	dir *directory
+	id  [16]byte
 
 	writing sync.Mutex // one transaction at a time; guards broken and format
 	broken  error
@@ -28,12 +29,12 @@ type Store struct {
 	closed bool
 }
 
-func newStore(db *badger.DB, path string, format uint32) (*Store, error) {
+func newStore(db *badger.DB, path string, format uint32, id [16]byte) (*Store, error) {
 	dir, err := openDirectory(path)
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	s := &Store{db: db, dir: dir, format: format}
+	s := &Store{db: db, dir: dir, format: format, id: id}
 	s.idle.L = &s.mu
 	return s, nil
 }
@@ -59,6 +60,9 @@ func (s *Store) WriteFormat(format uint32) error {
 	s.format = format
 	return nil
 }
+
+// ID tells this database from every other one.
+func (s *Store) ID() [16]byte { return s.id }
 
 // enter keeps Close away while a call is inside Badger.
 func (s *Store) enter() error {
@@ -137,6 +141,9 @@ func (s *Store) ApplyBeside(batches []*store.Batch, second store.Second) ([]erro
 	defer s.writing.Unlock()
 	if s.broken != nil {
 		return nil, fmt.Errorf("%w: %w", store.ErrBroken, s.broken)
+	}
+	if err := checkSpace(s.dir.path, floor); err != nil {
+		return nil, err // nothing was written: it can be tried again
 	}
 	txn := s.db.NewTransaction(true)
 	defer txn.Discard()

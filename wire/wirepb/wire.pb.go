@@ -54,6 +54,7 @@ type Envelope struct {
 	//	*Envelope_Root
 	//	*Envelope_RootAck
 	//	*Envelope_RootRequest
+	//	*Envelope_Newest
 	Message       isEnvelope_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -249,6 +250,15 @@ func (x *Envelope) GetRootRequest() *RootRequest {
 	return nil
 }
 
+func (x *Envelope) GetNewest() *Newest {
+	if x != nil {
+		if x, ok := x.Message.(*Envelope_Newest); ok {
+			return x.Newest
+		}
+	}
+	return nil
+}
+
 type isEnvelope_Message interface {
 	isEnvelope_Message()
 }
@@ -321,6 +331,10 @@ type Envelope_RootRequest struct {
 	RootRequest *RootRequest `protobuf:"bytes,18,opt,name=root_request,json=rootRequest,proto3,oneof"`
 }
 
+type Envelope_Newest struct {
+	Newest *Newest `protobuf:"bytes,19,opt,name=newest,proto3,oneof"`
+}
+
 func (*Envelope_Hello) isEnvelope_Message() {}
 
 func (*Envelope_Error) isEnvelope_Message() {}
@@ -354,6 +368,8 @@ func (*Envelope_Root) isEnvelope_Message() {}
 func (*Envelope_RootAck) isEnvelope_Message() {}
 
 func (*Envelope_RootRequest) isEnvelope_Message() {}
+
+func (*Envelope_Newest) isEnvelope_Message() {}
 
 // Hello is the first message of each side.
 type Hello struct {
@@ -1199,7 +1215,7 @@ func (x *Ack) GetHash() []byte {
 	return nil
 }
 
-// LaneReport is what a payee knows about a lane that pays it.
+// LaneReport is what a payee knows about a lane that pays it; in Newest, what its payer knows.
 type LaneReport struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	NextSeq       uint64                 `protobuf:"varint,1,opt,name=next_seq,json=nextSeq,proto3" json:"next_seq,omitempty"`
@@ -1865,11 +1881,64 @@ func (x *RootRequest) GetLane() []byte {
 	return nil
 }
 
+// Newest hands a payee that lost its records the newest voucher that it had.
+type Newest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lane          []byte                 `protobuf:"bytes,1,opt,name=lane,proto3" json:"lane,omitempty"`
+	Out           *LaneReport            `protobuf:"bytes,2,opt,name=out,proto3" json:"out,omitempty"` // next_seq, spent and hash as in the payee's last answer
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Newest) Reset() {
+	*x = Newest{}
+	mi := &file_wire_wirepb_wire_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Newest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Newest) ProtoMessage() {}
+
+func (x *Newest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_wirepb_wire_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Newest.ProtoReflect.Descriptor instead.
+func (*Newest) Descriptor() ([]byte, []int) {
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Newest) GetLane() []byte {
+	if x != nil {
+		return x.Lane
+	}
+	return nil
+}
+
+func (x *Newest) GetOut() *LaneReport {
+	if x != nil {
+		return x.Out
+	}
+	return nil
+}
+
 var File_wire_wirepb_wire_proto protoreflect.FileDescriptor
 
 const file_wire_wirepb_wire_proto_rawDesc = "" +
 	"\n" +
-	"\x16wire/wirepb/wire.proto\x12\x0erunnel.wire.v1\"\xfb\x06\n" +
+	"\x16wire/wirepb/wire.proto\x12\x0erunnel.wire.v1\"\xad\a\n" +
 	"\bEnvelope\x12-\n" +
 	"\x05hello\x18\x01 \x01(\v2\x15.runnel.wire.v1.HelloH\x00R\x05hello\x12-\n" +
 	"\x05error\x18\x02 \x01(\v2\x15.runnel.wire.v1.ErrorH\x00R\x05error\x12*\n" +
@@ -1891,7 +1960,8 @@ const file_wire_wirepb_wire_proto_rawDesc = "" +
 	"close_done\x18\x0f \x01(\v2\x19.runnel.wire.v1.CloseDoneH\x00R\tcloseDone\x12*\n" +
 	"\x04root\x18\x10 \x01(\v2\x14.runnel.wire.v1.RootH\x00R\x04root\x124\n" +
 	"\broot_ack\x18\x11 \x01(\v2\x17.runnel.wire.v1.RootAckH\x00R\arootAck\x12@\n" +
-	"\froot_request\x18\x12 \x01(\v2\x1b.runnel.wire.v1.RootRequestH\x00R\vrootRequestB\t\n" +
+	"\froot_request\x18\x12 \x01(\v2\x1b.runnel.wire.v1.RootRequestH\x00R\vrootRequest\x120\n" +
+	"\x06newest\x18\x13 \x01(\v2\x16.runnel.wire.v1.NewestH\x00R\x06newestB\t\n" +
 	"\amessageJ\x04\b\x05\x10\x06\"o\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bversions\x18\x01 \x03(\rR\bversions\x12\x18\n" +
@@ -2006,7 +2076,10 @@ const file_wire_wirepb_wire_proto_rawDesc = "" +
 	"\x05payee\x18\x02 \x01(\fR\x05payee\x12\x14\n" +
 	"\x05payer\x18\x03 \x01(\fR\x05payer\"!\n" +
 	"\vRootRequest\x12\x12\n" +
-	"\x04lane\x18\x01 \x01(\fR\x04laneB&Z$github.com/runnel/runnel/wire/wirepbb\x06proto3"
+	"\x04lane\x18\x01 \x01(\fR\x04lane\"J\n" +
+	"\x06Newest\x12\x12\n" +
+	"\x04lane\x18\x01 \x01(\fR\x04lane\x12,\n" +
+	"\x03out\x18\x02 \x01(\v2\x1a.runnel.wire.v1.LaneReportR\x03outB&Z$github.com/runnel/runnel/wire/wirepbb\x06proto3"
 
 var (
 	file_wire_wirepb_wire_proto_rawDescOnce sync.Once
@@ -2020,7 +2093,7 @@ func file_wire_wirepb_wire_proto_rawDescGZIP() []byte {
 	return file_wire_wirepb_wire_proto_rawDescData
 }
 
-var file_wire_wirepb_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_wire_wirepb_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_wire_wirepb_wire_proto_goTypes = []any{
 	(*Envelope)(nil),    // 0: runnel.wire.v1.Envelope
 	(*Hello)(nil),       // 1: runnel.wire.v1.Hello
@@ -2045,6 +2118,7 @@ var file_wire_wirepb_wire_proto_goTypes = []any{
 	(*Root)(nil),        // 20: runnel.wire.v1.Root
 	(*RootAck)(nil),     // 21: runnel.wire.v1.RootAck
 	(*RootRequest)(nil), // 22: runnel.wire.v1.RootRequest
+	(*Newest)(nil),      // 23: runnel.wire.v1.Newest
 }
 var file_wire_wirepb_wire_proto_depIdxs = []int32{
 	1,  // 0: runnel.wire.v1.Envelope.hello:type_name -> runnel.wire.v1.Hello
@@ -2064,19 +2138,21 @@ var file_wire_wirepb_wire_proto_depIdxs = []int32{
 	20, // 14: runnel.wire.v1.Envelope.root:type_name -> runnel.wire.v1.Root
 	21, // 15: runnel.wire.v1.Envelope.root_ack:type_name -> runnel.wire.v1.RootAck
 	22, // 16: runnel.wire.v1.Envelope.root_request:type_name -> runnel.wire.v1.RootRequest
-	6,  // 17: runnel.wire.v1.Funded.funding:type_name -> runnel.wire.v1.Outpoint
-	9,  // 18: runnel.wire.v1.Frame.payments:type_name -> runnel.wire.v1.Payment
-	11, // 19: runnel.wire.v1.Ack.refused:type_name -> runnel.wire.v1.Refusal
-	13, // 20: runnel.wire.v1.Resync.in:type_name -> runnel.wire.v1.LaneReport
-	6,  // 21: runnel.wire.v1.Resync.funding:type_name -> runnel.wire.v1.Outpoint
-	13, // 22: runnel.wire.v1.Stop.in:type_name -> runnel.wire.v1.LaneReport
-	19, // 23: runnel.wire.v1.Root.log:type_name -> runnel.wire.v1.LogRoot
-	19, // 24: runnel.wire.v1.RootAck.log:type_name -> runnel.wire.v1.LogRoot
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	23, // 17: runnel.wire.v1.Envelope.newest:type_name -> runnel.wire.v1.Newest
+	6,  // 18: runnel.wire.v1.Funded.funding:type_name -> runnel.wire.v1.Outpoint
+	9,  // 19: runnel.wire.v1.Frame.payments:type_name -> runnel.wire.v1.Payment
+	11, // 20: runnel.wire.v1.Ack.refused:type_name -> runnel.wire.v1.Refusal
+	13, // 21: runnel.wire.v1.Resync.in:type_name -> runnel.wire.v1.LaneReport
+	6,  // 22: runnel.wire.v1.Resync.funding:type_name -> runnel.wire.v1.Outpoint
+	13, // 23: runnel.wire.v1.Stop.in:type_name -> runnel.wire.v1.LaneReport
+	19, // 24: runnel.wire.v1.Root.log:type_name -> runnel.wire.v1.LogRoot
+	19, // 25: runnel.wire.v1.RootAck.log:type_name -> runnel.wire.v1.LogRoot
+	13, // 26: runnel.wire.v1.Newest.out:type_name -> runnel.wire.v1.LaneReport
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_wire_wirepb_wire_proto_init() }
@@ -2102,6 +2178,7 @@ func file_wire_wirepb_wire_proto_init() {
 		(*Envelope_Root)(nil),
 		(*Envelope_RootAck)(nil),
 		(*Envelope_RootRequest)(nil),
+		(*Envelope_Newest)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2109,7 +2186,7 @@ func file_wire_wirepb_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_wirepb_wire_proto_rawDesc), len(file_wire_wirepb_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -62,6 +62,8 @@ const (
 	NodeServiceGetStatusProcedure = "/runnel.v1.NodeService/GetStatus"
 	// NodeServiceStopProcedure is the fully-qualified name of the NodeService's Stop RPC.
 	NodeServiceStopProcedure = "/runnel.v1.NodeService/Stop"
+	// NodeServiceBackupProcedure is the fully-qualified name of the NodeService's Backup RPC.
+	NodeServiceBackupProcedure = "/runnel.v1.NodeService/Backup"
 	// NodeServiceConnectProcedure is the fully-qualified name of the NodeService's Connect RPC.
 	NodeServiceConnectProcedure = "/runnel.v1.NodeService/Connect"
 	// NodeServiceDisconnectProcedure is the fully-qualified name of the NodeService's Disconnect RPC.
@@ -115,6 +117,8 @@ type NodeServiceClient interface {
 	GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error)
 	// Stop asks the node to end. It answers before the node is gone.
 	Stop(context.Context, *connect.Request[v1.StopRequest]) (*connect.Response[v1.StopResponse], error)
+	// Backup copies what the node can't make again from its seed, encrypted under a key from the seed.
+	Backup(context.Context, *connect.Request[v1.BackupRequest]) (*connect.Response[v1.BackupResponse], error)
 	// Connect connects to a peer and remembers its address.
 	Connect(context.Context, *connect.Request[v1.ConnectRequest]) (*connect.Response[v1.ConnectResponse], error)
 	// Disconnect cuts the connection to a peer.
@@ -146,6 +150,12 @@ func NewNodeServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(nodeServiceMethods.ByName("Stop")),
 			connect.WithClientOptions(opts...),
 		),
+		backup: connect.NewClient[v1.BackupRequest, v1.BackupResponse](
+			httpClient,
+			baseURL+NodeServiceBackupProcedure,
+			connect.WithSchema(nodeServiceMethods.ByName("Backup")),
+			connect.WithClientOptions(opts...),
+		),
 		connect: connect.NewClient[v1.ConnectRequest, v1.ConnectResponse](
 			httpClient,
 			baseURL+NodeServiceConnectProcedure,
@@ -171,6 +181,7 @@ func NewNodeServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 type nodeServiceClient struct {
 	getStatus  *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
 	stop       *connect.Client[v1.StopRequest, v1.StopResponse]
+	backup     *connect.Client[v1.BackupRequest, v1.BackupResponse]
 	connect    *connect.Client[v1.ConnectRequest, v1.ConnectResponse]
 	disconnect *connect.Client[v1.DisconnectRequest, v1.DisconnectResponse]
 	listPeers  *connect.Client[v1.ListPeersRequest, v1.ListPeersResponse]
@@ -184,6 +195,11 @@ func (c *nodeServiceClient) GetStatus(ctx context.Context, req *connect.Request[
 // Stop calls runnel.v1.NodeService.Stop.
 func (c *nodeServiceClient) Stop(ctx context.Context, req *connect.Request[v1.StopRequest]) (*connect.Response[v1.StopResponse], error) {
 	return c.stop.CallUnary(ctx, req)
+}
+
+// Backup calls runnel.v1.NodeService.Backup.
+func (c *nodeServiceClient) Backup(ctx context.Context, req *connect.Request[v1.BackupRequest]) (*connect.Response[v1.BackupResponse], error) {
+	return c.backup.CallUnary(ctx, req)
 }
 
 // Connect calls runnel.v1.NodeService.Connect.
@@ -207,6 +223,8 @@ type NodeServiceHandler interface {
 	GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error)
 	// Stop asks the node to end. It answers before the node is gone.
 	Stop(context.Context, *connect.Request[v1.StopRequest]) (*connect.Response[v1.StopResponse], error)
+	// Backup copies what the node can't make again from its seed, encrypted under a key from the seed.
+	Backup(context.Context, *connect.Request[v1.BackupRequest]) (*connect.Response[v1.BackupResponse], error)
 	// Connect connects to a peer and remembers its address.
 	Connect(context.Context, *connect.Request[v1.ConnectRequest]) (*connect.Response[v1.ConnectResponse], error)
 	// Disconnect cuts the connection to a peer.
@@ -234,6 +252,12 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(nodeServiceMethods.ByName("Stop")),
 		connect.WithHandlerOptions(opts...),
 	)
+	nodeServiceBackupHandler := connect.NewUnaryHandler(
+		NodeServiceBackupProcedure,
+		svc.Backup,
+		connect.WithSchema(nodeServiceMethods.ByName("Backup")),
+		connect.WithHandlerOptions(opts...),
+	)
 	nodeServiceConnectHandler := connect.NewUnaryHandler(
 		NodeServiceConnectProcedure,
 		svc.Connect,
@@ -258,6 +282,8 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 			nodeServiceGetStatusHandler.ServeHTTP(w, r)
 		case NodeServiceStopProcedure:
 			nodeServiceStopHandler.ServeHTTP(w, r)
+		case NodeServiceBackupProcedure:
+			nodeServiceBackupHandler.ServeHTTP(w, r)
 		case NodeServiceConnectProcedure:
 			nodeServiceConnectHandler.ServeHTTP(w, r)
 		case NodeServiceDisconnectProcedure:
@@ -279,6 +305,10 @@ func (UnimplementedNodeServiceHandler) GetStatus(context.Context, *connect.Reque
 
 func (UnimplementedNodeServiceHandler) Stop(context.Context, *connect.Request[v1.StopRequest]) (*connect.Response[v1.StopResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("runnel.v1.NodeService.Stop is not implemented"))
+}
+
+func (UnimplementedNodeServiceHandler) Backup(context.Context, *connect.Request[v1.BackupRequest]) (*connect.Response[v1.BackupResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("runnel.v1.NodeService.Backup is not implemented"))
 }
 
 func (UnimplementedNodeServiceHandler) Connect(context.Context, *connect.Request[v1.ConnectRequest]) (*connect.Response[v1.ConnectResponse], error) {
