@@ -117,7 +117,7 @@ func (s *State) own() {
 
 // move takes an edge of the phase table and reports it.
 func (s *State) move(to Phase) []Effect {
-	if s.Phase == to || !s.Phase.CanMove(to) {
+	if !s.Phase.CanMove(to) {
 		return nil
 	}
 	s.Phase = to
