@@ -552,3 +552,73 @@ func TestLoadRefusesDamage(t *testing.T) {
 		t.Error("an error is any other")
 	}
 }
+
+// TestOtherBooks: a payee that answered as much as we know of, and has another sum or another history.
+func TestOtherBooks(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*LaneReport)
+		frozen FreezeReason
+	}{
+		"the same":      {func(*LaneReport) {}, NotFrozen},
+		"another hash":  {func(r *LaneReport) { r.Hash[0]++ }, FrozenHash},
+		"another sum":   {func(r *LaneReport) { r.Spent++; r.Total++ }, FrozenHash},
+		"a smaller sum": {func(r *LaneReport) { r.Spent-- }, FrozenRegress},
+	} {
+		s := with(func(s *State) { s.Out.Total = 9_000 })
+		r := LaneReport{NextSeq: s.Out.NextSeq, Total: s.Out.Total - 1, Spent: s.Out.Spent, Hash: s.Out.Hash}
+		test.change(&r)
+		if after, _, err := Step(*s, Received{&Resync{Channel: s.Terms.ID, Phase: PhaseOpen, In: r, Acked: 4}}); err != nil || after.Out.Frozen != test.frozen {
+			t.Errorf("%s: %v, %v", name, after.Out.Frozen, err)
+		}
+	}
+	a := LogRoot{Size: 1, Time: 5}
+	b, c := a, a
+	b.Time, c.Size = 6, 2
+	if !a.Same(b) || a.Same(c) {
+		t.Error("roots are the same when all but the time is")
+	}
+}
+
+// TestGivenUpBeforeTheDeposit: only while the deposit that was asked for elsewhere may still come.
+func TestGivenUpBeforeTheDeposit(t *testing.T) {
+	waiting := func(s *State) {
+		s.Phase, s.Terms.External, s.OutFunding, s.InFunding = PhaseSettling, true, Funding{}, Funding{}
+	}
+	for name, test := range map[string]struct {
+		change func(*State)
+		given  bool
+	}{
+		"waiting":       {func(*State) {}, true},
+		"open":          {func(s *State) { s.Phase = PhaseOpen }, false},
+		"funded":        {func(s *State) { s.InFunding.Seen = []Output{{Outpoint: theirs}} }, false},
+		"expired":       {func(s *State) { s.Tip = 1000 }, false},
+		"own wallet's":  {func(s *State) { s.Terms.External = false }, false},
+		"nothing to it": {func(s *State) { s.Terms.Out.Deposit = 0 }, false},
+	} {
+		s := with(waiting)
+		test.change(s)
+		if got := s.GivenUp(); got != test.given {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// TestNoticesOfUnfundedChannels: nothing expires on a channel without money; an open one is told, funded or not.
+func TestNoticesOfUnfundedChannels(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*State)
+		told   bool
+	}{
+		"open":            {func(*State) {}, true},
+		"agreed, funded":  {func(s *State) { s.Phase = PhaseAgreed }, true},
+		"agreed, nothing": {func(s *State) { s.Phase, s.OutFunding, s.InFunding = PhaseAgreed, Funding{}, Funding{} }, false},
+		"open, nothing":   {func(s *State) { s.OutFunding, s.InFunding = Funding{}, Funding{} }, true},
+		"over":            {func(s *State) { s.Phase = PhaseClosed }, false},
+	} {
+		s := with(test.change)
+		s.Tip = s.Terms.Out.Expiry - s.Terms.Heights.Stop
+		if got := s.dueNotice() != nil; got != test.told {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

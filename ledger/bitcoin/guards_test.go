@@ -137,7 +137,7 @@ func TestOpenRecoveryOfNonsense(t *testing.T) {
 	}
 }
 
-// A voucher counts on one lane, one output, one chain and for one total: shown 10,000 times elsewhere it
+// A voucher counts on one lane, one output, one chain and for one total: shown 2,000 times elsewhere it
 // counts nowhere (the daemon's TestReplaysPayNothing shows it again where it belongs).
 func TestVoucherCountsNowhereElse(t *testing.T) {
 	p := newPair(t)
@@ -148,7 +148,7 @@ func TestVoucherCountsNowhereElse(t *testing.T) {
 	must(t, p.scheme.VerifyVoucher(lane, total, sig))
 	other, err := NewScheme("simnet")
 	must(t, err)
-	replays := 10_000
+	replays := 2_000
 	if testing.Short() {
 		replays = 200
 	}
