@@ -5,7 +5,7 @@ PREFIX   ?= /usr/local
 FUZZTIME ?= 20s
 TESTS    ?= ./...
 CUTS     ?= 30
-SOAK     ?= KilledInFlight|Replays|IOErrors
+SOAK     ?= KilledInFlight|Replays|IOErrors|BitFlips|ThousandHostile
 
 RUNS     ?= 20
 SEED     ?= 1
@@ -55,7 +55,7 @@ mutate: ## take every check that guards money away, one at a time: each must be 
 	@$(GO) run ./itest/mutate
 
 soak: ## what takes hours: 200 SIGKILLs, 1,000 hostile peers, every bit flip, every failing call
-	RUNNEL_SOAK=1 $(GO) test -count=1 -timeout 12h -v -run '$(SOAK)' ./itest/... ./daemon | grep -v '^=== '
+	RUNNEL_SOAK=1 $(GO) test -count=1 -timeout 12h -v -run '$(SOAK)' ./itest/... ./daemon ./cmd/runneld | grep -v '^=== '
 
 powerloss: ## database, journal and daemons on a disk that forgets, at a power cut, what was not synced (needs FUSE)
 	RUNNEL_POWERLOSS=$(CUTS) $(GO) test -count=1 -timeout 2h -v -run PowerLoss ./itest/... | grep -v '^=== '

@@ -114,6 +114,26 @@ func TestImpossibleKeysAndLanes(t *testing.T) {
 	}
 }
 
+// A signature that is no pair of numbers, and a root of a lane that has the same keys.
+func TestNoSignatures(t *testing.T) {
+	p := newPair(t)
+	lane := p.lane(t, 1, 100_000)
+	var nonsense channel.Signature
+	for i := range nonsense {
+		nonsense[i] = 0xff
+	}
+	wantErr(t, p.scheme.VerifyVoucher(lane, 1_000, nonsense), ledger.ErrBadVoucher)
+	root := channel.LogRoot{Lane: lane.Terms.ID(), Size: 3}
+	wantErr(t, p.scheme.VerifyRoot(lane.Terms, true, root, nonsense), ledger.ErrBadRoot)
+	twin := lane.Terms
+	twin.Expiry++
+	root.Lane = twin.ID()
+	sig, err := p.payer.SignRoot(twin, ledger.LaneKeys{Payer: true, Lane: 1}, root)
+	must(t, err)
+	must(t, p.scheme.VerifyRoot(twin, true, root, sig))
+	wantErr(t, p.scheme.VerifyRoot(lane.Terms, true, root, sig), ledger.ErrBadRoot)
+}
+
 // A seal that is ours and holds nonsense: no older version may make this one build an impossible refund.
 func TestOpenRecoveryOfNonsense(t *testing.T) {
 	p := newPair(t)
