@@ -273,7 +273,8 @@ func openOffline(path string) (p *parts, close func() error, err error) {
 		err = p.openScheme(c, s)
 	}
 	if err == nil {
-		err = dir.claim(c.Network, offlinePeer)
+		p.self = offlinePeer
+		err = dir.belongs(offlinePeer)
 	}
 	if err == nil {
 		err = p.openStore(c, s, dir)
