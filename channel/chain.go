@@ -8,7 +8,7 @@ func (s *State) height(e Height) []Effect {
 		return nil
 	}
 	s.Tip, s.blind = e.Tip, 0
-	return s.due()
+	return append(s.dueEarly(e.Early), s.due()...)
 }
 
 // latest is the height by which time runs out.
@@ -33,6 +33,15 @@ func (s *State) due() []Effect {
 		effects = append(effects, s.dueClosed()...)
 	}
 	return effects
+}
+
+// dueEarly begins the settlement before the stop height where nobody sees how it fares in the mempools.
+func (s *State) dueEarly(early bool) []Effect {
+	stop := sub(s.Terms.StopHeight(s.Terms.In), s.Terms.Heights.Escalate)
+	if !early || s.Phase != PhaseOpen || s.In.Total == 0 || s.Tip < stop {
+		return nil
+	}
+	return s.move(PhaseSettling)
 }
 
 // dueStop moves to settling when a lane's time is over.

@@ -76,10 +76,12 @@ type (
 type (
 	// Height reports a new tip, also when it is not higher than the last one. Blind means that the chain
 	// can't be seen and that Tip is the most that it can be: lanes stop taking payments by it, but nothing
-	// confirms, expires or is deep by a guess.
+	// confirms, expires or is deep by a guess. Early means that this side sees blocks only, no transactions
+	// that wait: its settlement begins sooner, by the blocks in which fees escalate.
 	Height struct {
 		Tip   uint32
 		Blind bool
+		Early bool
 	}
 	// OutputSeen: an output at the funding script of a lane confirmed.
 	OutputSeen struct {

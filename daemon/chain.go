@@ -270,7 +270,7 @@ func (n *Node) connectBlock(ctx context.Context, b ledger.Block) error {
 	if !planted("block scanned too soon") {
 		n.addBlock(b)
 	}
-	n.tellHeight(channel.Height{Tip: b.Height})
+	n.tellHeight(channel.Height{Tip: b.Height, Early: !n.deps.Chain.Capabilities().MempoolWatch})
 	n.batches.tick()
 	return nil
 }
