@@ -18,6 +18,7 @@ import (
 type chainView struct {
 	scanned atomic.Bool   // caught up once since the start: what the store says of fundings is proven
 	ready   chan struct{} // closed when scanned becomes true
+	rewound bool          // see rewind; the follower's own
 
 	resend time.Time   // when to publish again; only the follower uses it
 	behind atomic.Bool // older blocks are being scanned: no fee is chosen by them
@@ -175,6 +176,9 @@ func (n *Node) scan() error {
 		return err
 	}
 	n.estimate(ctx)
+	if err := n.rewind(); err != nil {
+		return err
+	}
 	for {
 		known, ok := n.chain.tip()
 		if ok && known.Hash == tip.Hash {
@@ -200,6 +204,21 @@ func (n *Node) scan() error {
 		n.tellHeight(channel.Height{Tip: tip.Height})
 		n.batches.tick()
 	}
+	return nil
+}
+
+// rewind takes back, once after the start, what channels saw above the last block that counts as scanned. A
+// crash can leave their records ahead of that, and a reorganisation while nobody looked would go unnoticed;
+// what still stands there is seen again.
+func (n *Node) rewind() error {
+	known, ok := n.chain.tip()
+	if n.chain.rewound || !ok {
+		return nil
+	}
+	if err := n.reorganised(known.Height + 1); err != nil {
+		return err
+	}
+	n.chain.rewound = true
 	return nil
 }
 
