@@ -85,6 +85,7 @@ func (l *batches) tick() {
 		}
 		b.busy, b.height = true, tip.Height
 		b.busy = l.n.spawn(func() {
+			defer l.tick() // a block that came meanwhile
 			defer l.done(b)
 			if err := b.turn(); err != nil {
 				l.n.log.Warn("a settlement of several lanes waits for the next block", "lanes", len(b.members), "err", err)

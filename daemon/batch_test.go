@@ -165,6 +165,10 @@ func TestBatchDropsTheExpiring(t *testing.T) {
 	for w.chain.Height() < r.Expiry-3 {
 		w.chain.MineEmpty(1)
 		w.synced(bob)
+		w.eventually("published", func() bool { // so that the next block is one that did not take it
+			x := bob.State(short).InFunding.Exit
+			return x.Shared > 0 || w.waits(channel.TxIDString(x.TxID))
+		})
 		for _, id := range append(ids, short) {
 			x := *bob.State(id).InFunding.Exit
 			if x.Rate < last[id].Rate {
@@ -173,6 +177,8 @@ func TestBatchDropsTheExpiring(t *testing.T) {
 			last[id] = x
 		}
 	}
+	a, b := bob.State(ids[0]).InFunding.Exit, bob.State(short).InFunding.Exit
+	t.Logf("lanes %d, fee %d, at %d; alone %d, fee %d, at %d; %d wait at block %d of %d", a.Shared, a.Fee, a.Height, b.Shared, b.Fee, b.Height, len(w.chain.Mempool()), w.chain.Height(), r.Expiry)
 	w.eventually("apart", func() bool {
 		a, b := bob.State(ids[0]).InFunding.Exit, bob.State(short).InFunding.Exit
 		return a.Shared == 2 && b.Shared == 0 && len(w.chain.Mempool()) == 2 && b.Fee > 40_000
