@@ -138,9 +138,11 @@ func (s *State) signed(e Signed) ([]Effect, error) {
 // LaneHash continues a lane's hash chain by one payment and its result:
 // TaggedHash("runnel/pay", h || lane || u64 seq || u64 amount || id || SHA256(ref) || u8 result).
 func LaneHash(h [32]byte, lane LaneID, seq uint64, p Payment, r RefuseReason) [32]byte {
-	ref := sha256.Sum256([]byte(p.Ref))
-	var b [32 + 32 + 8 + 8 + 16 + 32 + 1]byte
-	n := copy(b[:], h[:])
+	ref := refHash(p.Ref)
+	var b [64 + 32 + 32 + 8 + 8 + 16 + 32 + 1]byte
+	n := copy(b[:], payTag[:])
+	n += copy(b[n:], payTag[:])
+	n += copy(b[n:], h[:])
 	n += copy(b[n:], lane[:])
 	binary.BigEndian.PutUint64(b[n:], seq)
 	binary.BigEndian.PutUint64(b[n+8:], uint64(p.Amount))
@@ -148,7 +150,20 @@ func LaneHash(h [32]byte, lane LaneID, seq uint64, p Payment, r RefuseReason) [3
 	n += copy(b[n:], p.ID[:])
 	n += copy(b[n:], ref[:])
 	b[n] = byte(r)
-	return TaggedHash("runnel/pay", b[:])
+	return sha256.Sum256(b[:])
+}
+
+// What every payment's hash takes is hashed once: the tag, and that there is no reference.
+var (
+	payTag = sha256.Sum256([]byte("runnel/pay"))
+	noRef  = sha256.Sum256(nil)
+)
+
+func refHash(ref string) [32]byte {
+	if ref == "" {
+		return noRef
+	}
+	return sha256.Sum256([]byte(ref))
 }
 
 // apply works a frame's results into hash and spent. It reads the refusals of this frame from the front

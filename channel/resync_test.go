@@ -69,3 +69,61 @@ func TestChainDecidesWithoutAlarm(t *testing.T) {
 		t.Errorf("alice: %s, bob: %s", alice.Out.Frozen, bob.In.Frozen)
 	}
 }
+
+// A payee that has answered just what the payer has answers for, and has another book, is found out by its
+// resync and by its stop; one that is ahead or behind is not judged by its hash.
+func TestResyncShowsAnotherBook(t *testing.T) {
+	w := opened(t)
+	w.Alice.Pay(channel.Payment{ID: channel.PaymentID{1}, Amount: 500})
+	must(t, w.Quiet())
+	s := w.Alice.State
+	report := channel.LaneReport{NextSeq: s.Out.Acked, Total: s.Out.Total, Spent: s.Out.Spent, Signature: s.Out.Voucher, Hash: s.Out.Hash}
+	for name, c := range map[string]struct {
+		change func(*channel.LaneReport)
+		want   channel.FreezeReason
+	}{
+		"the same":      {func(*channel.LaneReport) {}, channel.NotFrozen},
+		"another hash":  {func(r *channel.LaneReport) { r.Hash[31] ^= 1 }, channel.FrozenHash},
+		"no hash":       {func(r *channel.LaneReport) { r.Hash = [32]byte{} }, channel.FrozenHash},
+		"another spent": {func(r *channel.LaneReport) { r.Total, r.Spent = 501, 501 }, channel.NotFrozen}, // a proof is asked for
+	} {
+		r := report
+		c.change(&r)
+		for kind, m := range map[string]channel.Message{
+			"resync": &channel.Resync{Channel: s.Terms.ID, Phase: channel.PhaseOpen, In: r, Ready: true, Acked: 1},
+			"stop":   &channel.Stop{Channel: s.Terms.ID, In: r, Payout: []byte("wallet bob")},
+		} {
+			alice := s
+			step(t, &alice, channel.Connected{})
+			effects := step(t, &alice, channel.Received{Msg: m})
+			if alice.Out.Frozen != c.want {
+				t.Errorf("%s, %s: %s, %s", kind, name, alice.Out.Frozen, names(effects))
+			}
+			if kind == "stop" && c.want == channel.FrozenHash && alice.Closing.Peers == nil {
+				t.Errorf("%s: the lane is frozen and can't be closed", name)
+			}
+		}
+	}
+	pay(t, &s, 2, 7) // unanswered: the peer may have taken it, its hash is then that of one more
+	r := report
+	r.NextSeq, r.Total, r.Spent, r.Hash = s.Out.NextSeq, s.Out.Total, s.Out.Total, [32]byte{1}
+	step(t, &s, channel.Connected{})
+	step(t, &s, channel.Received{Msg: &channel.Resync{Channel: s.Terms.ID, Phase: channel.PhaseOpen, In: r, Ready: true, Acked: 1}})
+	if s.Out.Frozen != channel.NotFrozen {
+		t.Errorf("judged before the answers came: %s", s.Out.Frozen)
+	}
+}
+
+// After the chain ended the lane nothing is left to freeze: what the payee says is its affair.
+func TestBooksOfASpentLane(t *testing.T) {
+	s := opened(t).Alice.State
+	step(t, &s, channel.SpendSeen{Out: true, Spend: channel.Spend{TxID: [32]byte{9}, Height: s.Tip, Kind: channel.SpentTogether}})
+	if effects := step(t, &s, channel.BooksDiffer{}); len(effects) > 0 || s.Out.Frozen != channel.NotFrozen {
+		t.Errorf("%s, %s", s.Out.Frozen, names(effects))
+	}
+	step(t, &s, channel.Connected{})
+	step(t, &s, channel.Received{Msg: &channel.Resync{Channel: s.Terms.ID, Phase: channel.PhaseOpen, In: channel.LaneReport{NextSeq: 1, Hash: [32]byte{1}}, Acked: 1}})
+	if s.Out.Frozen != channel.NotFrozen {
+		t.Errorf("%s", s.Out.Frozen)
+	}
+}

@@ -1,9 +1,6 @@
 package channel
 
-import (
-	"crypto/sha256"
-	"encoding/binary"
-)
+import "encoding/binary"
 
 // The log of a lane is all its payments with their results, in the order of their sequence numbers. Its
 // Merkle root (RFC 6962) is what both sides sign now and then, so that one payment can be proven to somebody
@@ -15,7 +12,7 @@ const LeafSize = 32 + 8 + 8 + 16 + 32 + 1
 // LogLeaf is one entry of a lane's log: lane || u64 seq || u64 amount || id || SHA256(ref) || u8 result, the
 // same content that the lane hash chains.
 func LogLeaf(lane LaneID, seq uint64, p Payment, r RefuseReason) (b [LeafSize]byte) {
-	ref := sha256.Sum256([]byte(p.Ref))
+	ref := refHash(p.Ref)
 	n := copy(b[:], lane[:])
 	binary.BigEndian.PutUint64(b[n:], seq)
 	binary.BigEndian.PutUint64(b[n+8:], uint64(p.Amount))

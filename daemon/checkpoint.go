@@ -120,14 +120,20 @@ func (b *laneBook) root() channel.LogRoot {
 	return r
 }
 
-// add reads one frame with its answer.
-func (b *laneBook) add(f *channel.Frame, refused []channel.Refusal) error {
+// add reads one frame with its answer. The payee stored what the answer says; the payer works it out again.
+func (b *laneBook) add(r *frameRecord, refused []channel.Refusal) error {
+	f := r.Frame
 	b.at.Size, b.at.Total = f.NextSeq()-1, f.Total
+	if r.Ack != nil {
+		b.at.Spent, b.at.Hash = r.Ack.Spent, r.Ack.Hash
+	}
 	return eachEntry(f, refused, func(seq uint64, p channel.Payment, reason channel.RefuseReason) error {
-		if reason == channel.Accepted {
-			b.at.Spent += p.Amount
+		if r.Ack == nil {
+			b.at.Hash = channel.LaneHash(b.at.Hash, b.at.Lane, seq, p, reason)
+			if reason == channel.Accepted {
+				b.at.Spent += p.Amount
+			}
 		}
-		b.at.Hash = channel.LaneHash(b.at.Hash, b.at.Lane, seq, p, reason)
 		return b.tree.Append(receipt.Leaf(b.at.Lane, seq, p, reason))
 	})
 }
@@ -142,7 +148,7 @@ const logPage = 4096
 
 // logFrames calls fn for the frames of a lane from a sequence number up to the one that holds entry to, with
 // what their answers refused; to 0 is as far as there are frames. Frames that are missing between are an error.
-func logFrames(s store.Store, lane laneKey, from, to uint64, fn func(*channel.Frame, []channel.Refusal) error) error {
+func logFrames(s store.Store, lane laneKey, from, to uint64, fn func(*frameRecord, []channel.Refusal) error) error {
 	for to == 0 || from <= to {
 		page, err := framePage(s, lane, from, to)
 		if err != nil {
@@ -162,7 +168,7 @@ func logFrames(s store.Store, lane laneKey, from, to uint64, fn func(*channel.Fr
 			if r.Frame.FirstSeq != from {
 				return fmt.Errorf("daemon: the payments from %d to %d are missing", from, r.Frame.FirstSeq-1)
 			}
-			if err := fn(r.Frame, refused[i]); err != nil {
+			if err := fn(r, refused[i]); err != nil {
 				return err
 			}
 			from = r.Frame.NextSeq()

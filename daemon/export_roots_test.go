@@ -22,7 +22,8 @@ func Prune(s store.Store, lane channel.LaneID) error {
 		return err
 	}
 	b := new(store.Batch).Put(baseKey(key), c.encode())
-	err = logFrames(s, key, 1, c.Size, func(f *channel.Frame, _ []channel.Refusal) error {
+	err = logFrames(s, key, 1, c.Size, func(r *frameRecord, _ []channel.Refusal) error {
+		f := r.Frame
 		b.Delete(seqKey(prefixFrame, key, f.FirstSeq)).Delete(seqKey(prefixRefusal, key, f.FirstSeq))
 		return nil
 	})

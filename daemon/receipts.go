@@ -207,12 +207,12 @@ func (n *Node) prove(p *found, c *checkpoint) (channel.Receipt, error) {
 		return channel.Receipt{}, err
 	}
 	r := channel.Receipt{Network: n.deps.Scheme.Network(), Terms: terms, Seq: p.Seq, Checkpoint: c.Checkpoint}
-	err = logFrames(n.deps.Store, key, prover.Next(), c.Size, func(f *channel.Frame, refused []channel.Refusal) error {
-		return eachEntry(f, refused, func(seq uint64, pay channel.Payment, reason channel.RefuseReason) error {
+	err = logFrames(n.deps.Store, key, prover.Next(), c.Size, func(f *frameRecord, refused []channel.Refusal) error {
+		return eachEntry(f.Frame, refused, func(seq uint64, pay channel.Payment, reason channel.RefuseReason) error {
 			if seq == p.Seq {
 				r.Payment, r.Result = pay, reason
 			}
-			return prover.Append(receipt.Leaf(f.Lane, seq, pay, reason))
+			return prover.Append(receipt.Leaf(f.Frame.Lane, seq, pay, reason))
 		})
 	})
 	if err == nil {
