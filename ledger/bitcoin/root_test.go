@@ -54,6 +54,21 @@ func TestRootsOfOtherLanes(t *testing.T) {
 	r := channel.LogRoot{Lane: lane.ID(), Size: 1}
 	_, err := p.payee.SignRoot(other, ledger.LaneKeys{Lane: 2}, r)
 	wantErr(t, err, ledger.ErrBadRoot)
+	_, err = p.payee.SignRoot(channel.LaneTerms{}, ledger.LaneKeys{Lane: 1}, channel.LogRoot{Lane: channel.LaneTerms{}.ID()})
+	wantErr(t, err, ledger.ErrBadTerms)
+
+	twin := lane // the same keys
+	twin.Expiry++
+	of := channel.LogRoot{Lane: twin.ID(), Size: 1}
+	sig, err := p.payee.SignRoot(twin, ledger.LaneKeys{Lane: 1}, of)
+	must(t, err)
+	must(t, p.scheme.VerifyRoot(twin, false, of, sig))
+	wantErr(t, p.scheme.VerifyRoot(lane, false, of, sig), ledger.ErrBadRoot)
+
+	for i := range sig { // no signature at all: neither half is a number
+		sig[i] = 0xff
+	}
+	wantErr(t, p.scheme.VerifyRoot(twin, false, of, sig), ledger.ErrBadRoot)
 	_, err = p.payee.SignRoot(lane, ledger.LaneKeys{Lane: 2}, r)
 	wantErr(t, err, ledger.ErrBadTerms)
 	_, err = p.payee.SignRoot(lane, ledger.LaneKeys{Lane: 1, Payer: true}, r)
