@@ -64,6 +64,21 @@ func stopReading(ctx context.Context) {
 	}
 }
 
+// stopReadingWith calls stopReading when stopping ends. The function that it returns must be called before
+// the handler returns: it waits for a call that has begun, for the request is nobody's afterwards.
+func stopReadingWith(stopping, ctx context.Context) (release func()) {
+	done := make(chan struct{})
+	stop := context.AfterFunc(stopping, func() {
+		defer close(done)
+		stopReading(ctx)
+	})
+	return func() {
+		if !stop() {
+			<-done
+		}
+	}
+}
+
 // refuse answers in the request's own protocol, and in Connect's JSON when it has none.
 func refuse(w http.ResponseWriter, r *http.Request, status int, f *channel.Fault) {
 	err := newConnectError(f)

@@ -40,7 +40,7 @@ func (s paymentService) PayStream(ctx context.Context, stream *payStream) error 
 		close(sent)
 	}()
 	defer func() { cancel(); <-sent }() // also when the node panics: nothing may be sent after the return
-	defer context.AfterFunc(s.stopping, func() { stopReading(ctx) })()
+	defer stopReadingWith(s.stopping, ctx)()
 
 	err := s.receive(ctx, stream, w)
 	w.end()

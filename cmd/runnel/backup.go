@@ -23,7 +23,7 @@ seed, which is not in it: keep a copy of seed.json as well, in another place.
 
 A backup is old the moment the next payment is made. As payer nothing is lost
 by that; as payee, what was received after it is had only if the payer hands
-it back. --replica of runneld keeps a second copy that does not grow old.`
+it back: make one often.`
 
 func backupCommand(a *app) *cobra.Command {
 	var force bool
