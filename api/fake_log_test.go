@@ -19,3 +19,7 @@ func (n *fakeNode) ExportLog(_ context.Context, filter string, w io.Writer) erro
 func (n *fakeNode) VerifyLog(_ context.Context, filter string) (channel.LogReport, error) {
 	return channel.LogReport{Records: 1, Bytes: 2, Lanes: 3, Payments: 4, Problems: []string{"five"}}, n.asked(filter)
 }
+
+func (n *fakeNode) PruneLog(_ context.Context, r channel.PruneRequest) (channel.PruneResult, error) {
+	return channel.PruneResult{Lanes: 1, Payments: 2, BytesBefore: 3, BytesAfter: 4}, n.asked(r)
+}

@@ -18,6 +18,8 @@ type LogNode interface {
 	ExportLog(ctx context.Context, filter string, w io.Writer) error
 	// VerifyLog checks the node's own book, of one channel or of all. What is wrong stands in the report.
 	VerifyLog(ctx context.Context, filter string) (channel.LogReport, error)
+	// PruneLog drops old payments below checkpoints that both sides signed.
+	PruneLog(ctx context.Context, req channel.PruneRequest) (channel.PruneResult, error)
 }
 
 type logService struct{ *service }
@@ -39,6 +41,14 @@ func (s logService) Export(ctx context.Context, req *connect.Request[runnelv1.Ex
 func (s logService) Verify(ctx context.Context, req *connect.Request[runnelv1.VerifyLogRequest]) (*connect.Response[runnelv1.VerifyLogResponse], error) {
 	r, err := s.node.VerifyLog(ctx, req.Msg.ChannelId)
 	return reply(runnelv1.NewLogReport(r), err)
+}
+
+func (s logService) Prune(ctx context.Context, req *connect.Request[runnelv1.PruneLogRequest]) (*connect.Response[runnelv1.PruneLogResponse], error) {
+	if (req.Msg.Before > 0) == (req.Msg.BeforeHeight > 0) || req.Msg.Before < 0 {
+		return nil, channel.Faultf(channel.CodeBadRequest, "give one of before and before_height")
+	}
+	r, err := s.node.PruneLog(ctx, req.Msg.Value())
+	return reply(runnelv1.NewPruneResult(r), err)
 }
 
 // pieces gathers lines to messages of a good size.

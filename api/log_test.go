@@ -29,6 +29,14 @@ func TestLogThroughTheAPI(t *testing.T) {
 	if err != nil || fmt.Sprint(r) != fmt.Sprint(channel.LogReport{Records: 1, Bytes: 2, Lanes: 3, Payments: 4, Problems: []string{"five"}}) {
 		t.Errorf("%+v, %v", r, err)
 	}
+	pruned := channel.PruneResult{Lanes: 1, Payments: 2, BytesBefore: 3, BytesAfter: 4}
+	req := channel.PruneRequest{Height: 7, Archive: true, DryRun: true}
+	if p, err := c.PruneLog(context.Background(), req); err != nil || p != pruned || node.last()[0] != any(req) {
+		t.Errorf("%+v, %v, asked for %v", p, err, node.last())
+	}
+	if _, err := c.PruneLog(context.Background(), channel.PruneRequest{}); err == nil {
+		t.Error("pruned without a bound")
+	}
 	node.err = channel.Faultf(channel.CodeNotFound, "no channel 3fa9")
 	var f *channel.Fault
 	if err := c.ExportLog(context.Background(), "3fa9", &got); !errors.As(err, &f) || f.Code != channel.CodeNotFound {

@@ -332,3 +332,20 @@ type LogReport struct {
 	Payments uint64
 	Problems []string // empty: all of it is right
 }
+
+// PruneRequest drops payments from the book that are older than a time or a height, and below a checkpoint
+// that both sides signed.
+type PruneRequest struct {
+	Before  int64  // unix milliseconds
+	Height  uint32 // instead: of about the time of this block
+	Archive bool   // keep the journal's old segments beside the new ones
+	DryRun  bool   // only say what would be dropped
+}
+
+// PruneResult is what was dropped.
+type PruneResult struct {
+	Lanes       uint64
+	Payments    uint64
+	BytesBefore int64 // of the journal
+	BytesAfter  int64
+}

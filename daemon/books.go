@@ -32,7 +32,7 @@ func Journaled(op *store.Op) bool {
 	case prefixID, prefixScripts, prefixPeer, keyScanned[0]:
 		return false
 	case prefixFrame, prefixRefusal:
-		return !op.Delete // what is dropped below a mark is dropped in both books by that mark
+		return !op.Delete // what is dropped below a lane's base is dropped in both books by that base
 	}
 	return true
 }
@@ -86,12 +86,13 @@ func (d *digester) of(key, value []byte) (out digest) {
 // summary is one of the two books, in short: a digest of each record that changes, a tally of those that don't.
 type summary struct {
 	*digester
+	pruned  bases
 	hot     map[string]digest
 	tallies map[byte]*tally
 }
 
-func newSummary(d *digester) *summary {
-	return &summary{digester: d, hot: map[string]digest{}, tallies: map[byte]*tally{prefixFrame: {}, prefixRefusal: {}, prefixEvent: {}, prefixID: {}}}
+func newSummary(d *digester, pruned bases) *summary {
+	return &summary{digester: d, pruned: pruned, hot: map[string]digest{}, tallies: map[byte]*tally{prefixFrame: {}, prefixRefusal: {}, prefixEvent: {}, prefixID: {}}}
 }
 
 // replayed takes a group of the journal.
@@ -102,6 +103,7 @@ func (b *summary) replayed(g *journal.Group) error {
 		switch {
 		case op.Delete:
 			delete(b.hot, string(op.Key))
+		case b.pruned.cover(op.Key, op.Value):
 		case once(kind):
 			b.tallies[kind].add(b.of(op.Key, op.Value))
 			if kind == prefixFrame {
@@ -143,6 +145,9 @@ func idsOf(frame []byte, fn func(key, value []byte) error) error {
 // tells.
 func (b *summary) stored(of *summary, key, value []byte) bool {
 	kind := key[0]
+	if b.pruned.cover(key, value) {
+		return true
+	}
 	if once(kind) || kind == prefixID {
 		b.tallies[kind].add(b.of(key, value))
 		return true
@@ -172,7 +177,11 @@ func (b *summary) equal(of *summary) bool {
 // compare reads both books once.
 func compare(s store.Store, j Journal, random func([]byte)) (equal bool, records uint64, findings []journal.Finding, err error) {
 	d := newDigester(random)
-	mine, of := newSummary(d), newSummary(d)
+	pruned, err := loadBases(s)
+	if err != nil {
+		return false, 0, nil, err
+	}
+	mine, of := newSummary(d, pruned), newSummary(d, pruned)
 	if findings, err = j.Replay(of.replayed); err != nil {
 		return false, 0, findings, err
 	}

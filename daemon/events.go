@@ -175,16 +175,28 @@ func (n *Node) Watch(ctx context.Context, since uint64, fn func(channel.Event) e
 
 const watchPage = 64 // log entries read at a time, at most 1,024 payments each
 
-// eventsAfter reads a page of events in (since, latest].
+// eventsAfter reads some of the events in (since, latest]; none means that there are none. Entries whose
+// payments were pruned have no events.
 func (n *Node) eventsAfter(since, latest uint64) ([]channel.Event, error) {
+	for {
+		events, last, err := n.eventPage(since, latest)
+		if err != nil || len(events) > 0 || last <= since {
+			return events, err
+		}
+		since = last
+	}
+}
+
+// eventPage reads a page of entries, and returns the last number that they span.
+func (n *Node) eventPage(since, latest uint64) (events []channel.Event, last uint64, err error) {
 	start := eventKey(since + 1)
 	// The entry that spans since+1 may begin before it.
-	err := n.deps.Store.ScanBack([]byte{prefixEvent}, eventKey(since+1), func(key, _ []byte) bool {
+	err = n.deps.Store.ScanBack([]byte{prefixEvent}, eventKey(since+1), func(key, _ []byte) bool {
 		start = append([]byte(nil), key...)
 		return false
 	})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	var entries []entry
 	var bad error
@@ -201,17 +213,17 @@ func (n *Node) eventsAfter(since, latest uint64) ([]channel.Event, error) {
 		return len(entries) < watchPage
 	})
 	if err = errors.Join(err, bad); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var events []channel.Event
 	for _, e := range entries {
+		last = e.Seq + e.width() - 1
 		more, err := n.expand(e, since)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		events = append(events, more...)
 	}
-	return events, nil
+	return events, last, nil
 }
 
 // expand turns a log entry into the events after since.
@@ -231,6 +243,9 @@ func (n *Node) expand(e entry, since uint64) ([]channel.Event, error) {
 	}
 	r, refused, err := loadFrame(n.deps.Store, e.Lane, e.First)
 	if errors.Is(err, store.ErrNotFound) {
+		if base, _ := loadCheckpoint(n.deps.Store, baseKey(e.Lane)); base != nil && e.First <= base.Size {
+			return nil, nil // pruned
+		}
 		return nil, fmt.Errorf("%w: the payments of event %d are missing", errEntry, e.Seq)
 	}
 	if err != nil {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -36,6 +37,8 @@ type exported struct {
 	out   bool
 	lane  channel.Lane
 	about book.Lane
+	final bool   // the channel is over
+	spent uint32 // height of the lane's spend; 0: none
 }
 
 func exportBook(ctx context.Context, s store.Store, only *channel.ID, h book.Header, w io.Writer) error {
@@ -82,18 +85,32 @@ func lanesOfRecord(s store.Store, id channel.ID) (lanes []exported, err error) {
 		return nil, fmt.Errorf("channel %s can't be read", id)
 	}
 	if st.Terms.Out.Exists() {
-		lanes = append(lanes, exported{st.Terms.Out.ID(), true, st.Out, book.NewLane(&st, true)})
+		lanes = append(lanes, exported{st.Terms.Out.ID(), true, st.Out, book.NewLane(&st, true), st.Phase.Final(), spentAt(&st.OutFunding)})
 	}
 	if st.Terms.In.Exists() {
-		lanes = append(lanes, exported{st.Terms.In.ID(), false, st.In, book.NewLane(&st, false)})
+		lanes = append(lanes, exported{st.Terms.In.ID(), false, st.In, book.NewLane(&st, false), st.Phase.Final(), spentAt(&st.InFunding)})
 	}
 	return lanes, nil
 }
 
+func spentAt(f *channel.Funding) uint32 {
+	if f.Spend == nil {
+		return 0
+	}
+	return f.Spend.Height
+}
+
 func exportLane(ctx context.Context, s store.Store, w *book.Writer, l exported) error {
+	base, err := loadCheckpoint(s, baseKey(keyOf(l.id)))
+	if err != nil {
+		return err
+	}
+	if base != nil {
+		l.about.FirstSeq, l.about.StartHash, l.about.StartSpent = base.Size+1, hex.EncodeToString(base.Hash[:]), uint64(base.Spent)
+	}
 	w.Lane(l.about, l.id, l.lane.Hash)
 	var bad error
-	err := s.Scan(lanePrefix(prefixFrame, keyOf(l.id)), nil, func(_, value []byte) bool {
+	err = s.Scan(lanePrefix(prefixFrame, keyOf(l.id)), seqKey(prefixFrame, keyOf(l.id), l.about.FirstSeq), func(_, value []byte) bool {
 		r, err := decodeFrame(value)
 		if err != nil {
 			bad = err
@@ -166,6 +183,10 @@ func (n *Node) verifyJournal(ctx context.Context, r *channel.LogReport) error {
 	if err := n.deps.Committer.Commit(new(store.Batch)); err != nil {
 		return err
 	}
+	pruned, err := loadBases(n.deps.Store)
+	if err != nil {
+		return err
+	}
 	r.Bytes = n.deps.Journal.Size()
 	findings, err := n.deps.Journal.Replay(func(g *journal.Group) error {
 		r.Records++
@@ -173,7 +194,7 @@ func (n *Node) verifyJournal(ctx context.Context, r *channel.LogReport) error {
 			return nil
 		}
 		for i := range g.Ops {
-			if op := &g.Ops[i]; once(op.Key[0]) && !op.Delete && len(r.Problems) < maxProblems {
+			if op := &g.Ops[i]; once(op.Key[0]) && !op.Delete && len(r.Problems) < maxProblems && !pruned.cover(op.Key, op.Value) {
 				if err := n.sameInStore(r, g, op); err != nil {
 					return err
 				}

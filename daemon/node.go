@@ -80,6 +80,8 @@ type Node struct {
 	hub     hub
 	limits  atomic.Pointer[policy.Limits]
 
+	pruneMu sync.Mutex // one pruning at a time
+
 	submitMu sync.Mutex // orders event numbers and budget records as their commits
 	nextSeq  uint64
 

@@ -53,6 +53,7 @@ type member struct {
 	cfg       daemon.Config
 	scheme    *bitcoin.Scheme
 	light     bool // its chain backend can't look outputs up
+	journal   daemon.Journal
 }
 
 func newWorld(t testing.TB) *world {
@@ -99,7 +100,7 @@ func (m *member) boot() {
 	}
 	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", m.name)
 	deps := daemon.Deps{Store: m.disk, Committer: m.committer, Transport: m.w.net.Host(m.w.id(m.name)), Scheme: scheme,
-		Signer: signer, Wallet: m.wallet, Chain: m.view(), Backup: cipherOf(t, m.seed), Log: log}
+		Signer: signer, Wallet: m.wallet, Chain: m.view(), Journal: m.journal, Backup: cipherOf(t, m.seed), Log: log}
 	if m.w.wrap != nil {
 		deps.Transport = m.w.wrap(deps.Transport)
 	}

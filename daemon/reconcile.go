@@ -97,6 +97,7 @@ type reconciler struct {
 	random func([]byte)
 	out    *Reconciliation
 
+	pruned     bases
 	last       uint64            // number of the journal's newest group
 	once       map[digest]record // of records that are written once, by key; those that the store lacks
 	hot        map[string]value  // of the journal; nil bytes: deleted
@@ -156,7 +157,22 @@ const maxLate = 4096
 
 func (r *reconciler) readJournal(d *digester) error {
 	r.once, r.hot = map[digest]record{}, map[string]value{}
-	_, err := r.j.Replay(func(g *journal.Group) error {
+	var err error
+	if r.pruned, err = loadBases(r.s); err != nil {
+		return err
+	}
+	_, err = r.j.Replay(func(g *journal.Group) error { // the store may have lost bases that the journal has
+		for i := range g.Ops {
+			if op := &g.Ops[i]; op.Key[0] == prefixBase && !op.Delete {
+				r.pruned.add(op.Key, op.Value)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	_, err = r.j.Replay(func(g *journal.Group) error {
 		if !g.Base {
 			r.last = max(r.last, g.Number)
 		}
@@ -166,6 +182,7 @@ func (r *reconciler) readJournal(d *digester) error {
 		}
 		for i := range g.Ops {
 			switch op := &g.Ops[i]; {
+			case r.pruned.cover(op.Key, op.Value):
 			case once(op.Key[0]):
 				r.once[d.of(op.Key, nil)] = record{d.of(op.Key, op.Value), number}
 			case op.Delete:
@@ -185,6 +202,9 @@ func (r *reconciler) readStore(d *digester) error {
 	var bad error
 	err := r.s.Scan(nil, nil, func(key, value []byte) bool {
 		kind := key[0]
+		if r.pruned.cover(key, value) {
+			return true
+		}
 		if !once(kind) {
 			if Journaled(&store.Op{Key: key}) {
 				r.stored[string(key)] = bytes.Clone(value)
@@ -252,7 +272,7 @@ func (r *reconciler) fillStore(d *digester) error {
 	_, err := r.j.Replay(func(g *journal.Group) error {
 		for i := range g.Ops {
 			op := &g.Ops[i]
-			if op.Delete || !once(op.Key[0]) {
+			if op.Delete || !once(op.Key[0]) || r.pruned.cover(op.Key, op.Value) {
 				continue
 			}
 			if _, lost := r.once[d.of(op.Key, nil)]; lost {

@@ -73,6 +73,9 @@ func seqKey(prefix byte, lane laneKey, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(b, seq)
 }
 
+// seqOf reads the number at the end of such a key.
+func seqOf(b []byte) uint64 { return binary.BigEndian.Uint64(b) }
+
 func lanePrefix(prefix byte, lane laneKey) []byte { return append([]byte{prefix}, lane[:]...) }
 
 func idKey(id channel.PaymentID) []byte { return append([]byte{prefixID}, id[:]...) }

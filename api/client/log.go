@@ -39,3 +39,12 @@ func (c *Client) VerifyLog(ctx context.Context, filter string) (channel.LogRepor
 	}
 	return m.Value(), nil
 }
+
+// PruneLog drops old payments below checkpoints that both sides signed.
+func (c *Client) PruneLog(ctx context.Context, req channel.PruneRequest) (channel.PruneResult, error) {
+	m, err := call(ctx, c, c.log.Prune, runnelv1.NewPruneRequest(req))
+	if err != nil {
+		return channel.PruneResult{}, err
+	}
+	return m.Value(), nil
+}

@@ -3989,6 +3989,147 @@ func (x *VerifyLogResponse) GetProblems() []string {
 	return nil
 }
 
+type PruneLogRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unix milliseconds.
+	Before int64 `protobuf:"varint,1,opt,name=before,proto3" json:"before,omitempty"`
+	// Instead: of about the time of this block.
+	BeforeHeight uint32 `protobuf:"varint,2,opt,name=before_height,json=beforeHeight,proto3" json:"before_height,omitempty"`
+	// Keep the journal's old segments beside the new ones.
+	Archive bool `protobuf:"varint,3,opt,name=archive,proto3" json:"archive,omitempty"`
+	// Only say what would be dropped.
+	DryRun        bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PruneLogRequest) Reset() {
+	*x = PruneLogRequest{}
+	mi := &file_api_v1_runnel_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PruneLogRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PruneLogRequest) ProtoMessage() {}
+
+func (x *PruneLogRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PruneLogRequest.ProtoReflect.Descriptor instead.
+func (*PruneLogRequest) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *PruneLogRequest) GetBefore() int64 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+func (x *PruneLogRequest) GetBeforeHeight() uint32 {
+	if x != nil {
+		return x.BeforeHeight
+	}
+	return 0
+}
+
+func (x *PruneLogRequest) GetArchive() bool {
+	if x != nil {
+		return x.Archive
+	}
+	return false
+}
+
+func (x *PruneLogRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type PruneLogResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Lanes    uint64                 `protobuf:"varint,1,opt,name=lanes,proto3" json:"lanes,omitempty"`
+	Payments uint64                 `protobuf:"varint,2,opt,name=payments,proto3" json:"payments,omitempty"`
+	// Of the journal.
+	BytesBefore   uint64 `protobuf:"varint,3,opt,name=bytes_before,json=bytesBefore,proto3" json:"bytes_before,omitempty"`
+	BytesAfter    uint64 `protobuf:"varint,4,opt,name=bytes_after,json=bytesAfter,proto3" json:"bytes_after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PruneLogResponse) Reset() {
+	*x = PruneLogResponse{}
+	mi := &file_api_v1_runnel_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PruneLogResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PruneLogResponse) ProtoMessage() {}
+
+func (x *PruneLogResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PruneLogResponse.ProtoReflect.Descriptor instead.
+func (*PruneLogResponse) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *PruneLogResponse) GetLanes() uint64 {
+	if x != nil {
+		return x.Lanes
+	}
+	return 0
+}
+
+func (x *PruneLogResponse) GetPayments() uint64 {
+	if x != nil {
+		return x.Payments
+	}
+	return 0
+}
+
+func (x *PruneLogResponse) GetBytesBefore() uint64 {
+	if x != nil {
+		return x.BytesBefore
+	}
+	return 0
+}
+
+func (x *PruneLogResponse) GetBytesAfter() uint64 {
+	if x != nil {
+		return x.BytesAfter
+	}
+	return 0
+}
+
 var File_api_v1_runnel_proto protoreflect.FileDescriptor
 
 const file_api_v1_runnel_proto_rawDesc = "" +
@@ -4333,7 +4474,18 @@ const file_api_v1_runnel_proto_rawDesc = "" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x14\n" +
 	"\x05lanes\x18\x03 \x01(\x04R\x05lanes\x12\x1a\n" +
 	"\bpayments\x18\x04 \x01(\x04R\bpayments\x12\x1a\n" +
-	"\bproblems\x18\x05 \x03(\tR\bproblems2\xa2\x03\n" +
+	"\bproblems\x18\x05 \x03(\tR\bproblems\"\x81\x01\n" +
+	"\x0fPruneLogRequest\x12\x16\n" +
+	"\x06before\x18\x01 \x01(\x03R\x06before\x12#\n" +
+	"\rbefore_height\x18\x02 \x01(\rR\fbeforeHeight\x12\x18\n" +
+	"\aarchive\x18\x03 \x01(\bR\aarchive\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\"\x88\x01\n" +
+	"\x10PruneLogResponse\x12\x14\n" +
+	"\x05lanes\x18\x01 \x01(\x04R\x05lanes\x12\x1a\n" +
+	"\bpayments\x18\x02 \x01(\x04R\bpayments\x12!\n" +
+	"\fbytes_before\x18\x03 \x01(\x04R\vbytesBefore\x12\x1f\n" +
+	"\vbytes_after\x18\x04 \x01(\x04R\n" +
+	"bytesAfter2\xa2\x03\n" +
 	"\vNodeService\x12F\n" +
 	"\tGetStatus\x12\x1b.runnel.v1.GetStatusRequest\x1a\x1c.runnel.v1.GetStatusResponse\x127\n" +
 	"\x04Stop\x12\x16.runnel.v1.StopRequest\x1a\x17.runnel.v1.StopResponse\x12=\n" +
@@ -4363,11 +4515,12 @@ const file_api_v1_runnel_proto_rawDesc = "" +
 	"\n" +
 	"GetReceipt\x12\x1c.runnel.v1.GetReceiptRequest\x1a\x12.runnel.v1.Receipt2D\n" +
 	"\fEventService\x124\n" +
-	"\x05Watch\x12\x17.runnel.v1.WatchRequest\x1a\x10.runnel.v1.Event0\x012\x98\x01\n" +
+	"\x05Watch\x12\x17.runnel.v1.WatchRequest\x1a\x10.runnel.v1.Event0\x012\xda\x01\n" +
 	"\n" +
 	"LogService\x12E\n" +
 	"\x06Export\x12\x1b.runnel.v1.ExportLogRequest\x1a\x1c.runnel.v1.ExportLogResponse0\x01\x12C\n" +
-	"\x06Verify\x12\x1b.runnel.v1.VerifyLogRequest\x1a\x1c.runnel.v1.VerifyLogResponseB*Z(github.com/runnel/runnel/api/v1;runnelv1b\x06proto3"
+	"\x06Verify\x12\x1b.runnel.v1.VerifyLogRequest\x1a\x1c.runnel.v1.VerifyLogResponse\x12@\n" +
+	"\x05Prune\x12\x1a.runnel.v1.PruneLogRequest\x1a\x1b.runnel.v1.PruneLogResponseB*Z(github.com/runnel/runnel/api/v1;runnelv1b\x06proto3"
 
 var (
 	file_api_v1_runnel_proto_rawDescOnce sync.Once
@@ -4382,7 +4535,7 @@ func file_api_v1_runnel_proto_rawDescGZIP() []byte {
 }
 
 var file_api_v1_runnel_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_api_v1_runnel_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
+var file_api_v1_runnel_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_api_v1_runnel_proto_goTypes = []any{
 	(PaymentStatus_Value)(0),         // 0: runnel.v1.PaymentStatus.Value
 	(*ErrorInfo)(nil),                // 1: runnel.v1.ErrorInfo
@@ -4442,6 +4595,8 @@ var file_api_v1_runnel_proto_goTypes = []any{
 	(*ExportLogResponse)(nil),        // 55: runnel.v1.ExportLogResponse
 	(*VerifyLogRequest)(nil),         // 56: runnel.v1.VerifyLogRequest
 	(*VerifyLogResponse)(nil),        // 57: runnel.v1.VerifyLogResponse
+	(*PruneLogRequest)(nil),          // 58: runnel.v1.PruneLogRequest
+	(*PruneLogResponse)(nil),         // 59: runnel.v1.PruneLogResponse
 }
 var file_api_v1_runnel_proto_depIdxs = []int32{
 	18, // 0: runnel.v1.GetStatusResponse.wallet:type_name -> runnel.v1.Balance
@@ -4485,31 +4640,33 @@ var file_api_v1_runnel_proto_depIdxs = []int32{
 	52, // 38: runnel.v1.EventService.Watch:input_type -> runnel.v1.WatchRequest
 	54, // 39: runnel.v1.LogService.Export:input_type -> runnel.v1.ExportLogRequest
 	56, // 40: runnel.v1.LogService.Verify:input_type -> runnel.v1.VerifyLogRequest
-	3,  // 41: runnel.v1.NodeService.GetStatus:output_type -> runnel.v1.GetStatusResponse
-	5,  // 42: runnel.v1.NodeService.Stop:output_type -> runnel.v1.StopResponse
-	7,  // 43: runnel.v1.NodeService.Backup:output_type -> runnel.v1.BackupResponse
-	9,  // 44: runnel.v1.NodeService.Connect:output_type -> runnel.v1.ConnectResponse
-	11, // 45: runnel.v1.NodeService.Disconnect:output_type -> runnel.v1.DisconnectResponse
-	13, // 46: runnel.v1.NodeService.ListPeers:output_type -> runnel.v1.ListPeersResponse
-	16, // 47: runnel.v1.WalletService.NewAddress:output_type -> runnel.v1.NewAddressResponse
-	18, // 48: runnel.v1.WalletService.GetBalance:output_type -> runnel.v1.Balance
-	21, // 49: runnel.v1.WalletService.Send:output_type -> runnel.v1.SentResponse
-	21, // 50: runnel.v1.WalletService.Bump:output_type -> runnel.v1.SentResponse
-	23, // 51: runnel.v1.WalletService.ListTransactions:output_type -> runnel.v1.ListTransactionsResponse
-	26, // 52: runnel.v1.ChannelService.Open:output_type -> runnel.v1.OpenChannelResponse
-	28, // 53: runnel.v1.ChannelService.List:output_type -> runnel.v1.ListChannelsResponse
-	30, // 54: runnel.v1.ChannelService.Get:output_type -> runnel.v1.Channel
-	32, // 55: runnel.v1.ChannelService.Close:output_type -> runnel.v1.CloseChannelResponse
-	34, // 56: runnel.v1.ChannelService.Settle:output_type -> runnel.v1.SettleResponse
-	38, // 57: runnel.v1.PaymentService.Pay:output_type -> runnel.v1.PayResponse
-	41, // 58: runnel.v1.PaymentService.PayStream:output_type -> runnel.v1.PayStreamResponse
-	45, // 59: runnel.v1.PaymentService.List:output_type -> runnel.v1.ListPaymentsResponse
-	48, // 60: runnel.v1.PaymentService.GetReceipt:output_type -> runnel.v1.Receipt
-	53, // 61: runnel.v1.EventService.Watch:output_type -> runnel.v1.Event
-	55, // 62: runnel.v1.LogService.Export:output_type -> runnel.v1.ExportLogResponse
-	57, // 63: runnel.v1.LogService.Verify:output_type -> runnel.v1.VerifyLogResponse
-	41, // [41:64] is the sub-list for method output_type
-	18, // [18:41] is the sub-list for method input_type
+	58, // 41: runnel.v1.LogService.Prune:input_type -> runnel.v1.PruneLogRequest
+	3,  // 42: runnel.v1.NodeService.GetStatus:output_type -> runnel.v1.GetStatusResponse
+	5,  // 43: runnel.v1.NodeService.Stop:output_type -> runnel.v1.StopResponse
+	7,  // 44: runnel.v1.NodeService.Backup:output_type -> runnel.v1.BackupResponse
+	9,  // 45: runnel.v1.NodeService.Connect:output_type -> runnel.v1.ConnectResponse
+	11, // 46: runnel.v1.NodeService.Disconnect:output_type -> runnel.v1.DisconnectResponse
+	13, // 47: runnel.v1.NodeService.ListPeers:output_type -> runnel.v1.ListPeersResponse
+	16, // 48: runnel.v1.WalletService.NewAddress:output_type -> runnel.v1.NewAddressResponse
+	18, // 49: runnel.v1.WalletService.GetBalance:output_type -> runnel.v1.Balance
+	21, // 50: runnel.v1.WalletService.Send:output_type -> runnel.v1.SentResponse
+	21, // 51: runnel.v1.WalletService.Bump:output_type -> runnel.v1.SentResponse
+	23, // 52: runnel.v1.WalletService.ListTransactions:output_type -> runnel.v1.ListTransactionsResponse
+	26, // 53: runnel.v1.ChannelService.Open:output_type -> runnel.v1.OpenChannelResponse
+	28, // 54: runnel.v1.ChannelService.List:output_type -> runnel.v1.ListChannelsResponse
+	30, // 55: runnel.v1.ChannelService.Get:output_type -> runnel.v1.Channel
+	32, // 56: runnel.v1.ChannelService.Close:output_type -> runnel.v1.CloseChannelResponse
+	34, // 57: runnel.v1.ChannelService.Settle:output_type -> runnel.v1.SettleResponse
+	38, // 58: runnel.v1.PaymentService.Pay:output_type -> runnel.v1.PayResponse
+	41, // 59: runnel.v1.PaymentService.PayStream:output_type -> runnel.v1.PayStreamResponse
+	45, // 60: runnel.v1.PaymentService.List:output_type -> runnel.v1.ListPaymentsResponse
+	48, // 61: runnel.v1.PaymentService.GetReceipt:output_type -> runnel.v1.Receipt
+	53, // 62: runnel.v1.EventService.Watch:output_type -> runnel.v1.Event
+	55, // 63: runnel.v1.LogService.Export:output_type -> runnel.v1.ExportLogResponse
+	57, // 64: runnel.v1.LogService.Verify:output_type -> runnel.v1.VerifyLogResponse
+	59, // 65: runnel.v1.LogService.Prune:output_type -> runnel.v1.PruneLogResponse
+	42, // [42:66] is the sub-list for method output_type
+	18, // [18:42] is the sub-list for method input_type
 	18, // [18:18] is the sub-list for extension type_name
 	18, // [18:18] is the sub-list for extension extendee
 	0,  // [0:18] is the sub-list for field type_name
@@ -4526,7 +4683,7 @@ func file_api_v1_runnel_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_v1_runnel_proto_rawDesc), len(file_api_v1_runnel_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   57,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   6,
 		},

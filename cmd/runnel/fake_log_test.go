@@ -18,3 +18,8 @@ func (f *fakeNode) ExportLog(_ context.Context, filter string, w io.Writer) erro
 func (f *fakeNode) VerifyLog(_ context.Context, filter string) (channel.LogReport, error) {
 	return f.log, f.ask("verify " + filter)
 }
+
+func (f *fakeNode) PruneLog(_ context.Context, r channel.PruneRequest) (channel.PruneResult, error) {
+	f.prune = r
+	return channel.PruneResult{Lanes: 2, Payments: 1200, BytesBefore: 9_000_000, BytesAfter: 4_000_000}, f.ask("prune")
+}

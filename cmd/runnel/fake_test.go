@@ -56,6 +56,7 @@ type fakeNode struct {
 	status   channel.NodeStatus
 	book     []byte
 	log      channel.LogReport
+	prune    channel.PruneRequest
 }
 
 func newFake() *fakeNode {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -27,12 +28,13 @@ func logCommand(a *app) *cobra.Command {
 		Long:  logHelp,
 		Example: `  runnel log verify
   runnel log export --channel 7f3a > book.jsonl
-  runnel log verify --against book-of-the-peer.jsonl`,
+  runnel log verify --against book-of-the-peer.jsonl
+  runnel log prune --before 90d`,
 		Args:              takes(0, 0),
 		ValidArgsFunction: noCompletion,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(logVerifyCommand(a), logExportCommand(a))
+	cmd.AddCommand(logVerifyCommand(a), logExportCommand(a), logPruneCommand(a))
 	return cmd
 }
 
@@ -96,6 +98,72 @@ own. It names payments, references and peers: give it only to whom they concern.
 	cmd.Flags().StringVar(&filter, "channel", "", "only the channel with this `ID`")
 	cmd.RegisterFlagCompletionFunc("channel", a.completeChannels)
 	return cmd
+}
+
+const logPruneHelp = `Drops payments that are older than --before and below a checkpoint that both
+sides signed; the book begins there afterwards, and verification too. Payments
+that this node made stay until nobody can ask for their ids any more: six blocks
+and 30 days after the end of their channel. Receipts for what is dropped can't
+be made any more: make them before.`
+
+func logPruneCommand(a *app) *cobra.Command {
+	var (
+		req    channel.PruneRequest
+		before string
+	)
+	cmd := &cobra.Command{
+		Use:   "prune --before DATE|HEIGHT",
+		Short: "Drop old payments below a checkpoint that both sides signed",
+		Long:  logPruneHelp,
+		Example: `  runnel log prune --before 90d --dry-run
+  runnel log prune --before 2026-01-31 --archive
+  runnel log prune --before 912000`,
+		ValidArgsFunction: noCompletion,
+		Args: takes(0, 0, func([]string) error {
+			if before == "" {
+				return usage("for example --before 90d, --before 2026-01-31 or --before 912000", "say with --before how old payments must be")
+			}
+			if height, err := strconv.ParseUint(before, 10, 32); err == nil && height > 0 {
+				req.Height = uint32(height)
+				return nil
+			}
+			t, err := a.parseSince(before)
+			req.Before = t.UnixMilli()
+			return err
+		}),
+		RunE: a.verb(func(c *call) error {
+			r, err := c.node.PruneLog(c.ctx, req)
+			if err != nil {
+				return err
+			}
+			v := pruneView{r.Lanes, r.Payments, r.BytesBefore, r.BytesAfter, req.DryRun}
+			return c.show(v, func(u *ui) { printPruned(u, v) })
+		}),
+	}
+	cmd.Flags().StringVar(&before, "before", "", "only payments from before this `TIME` (2026-01-31, or 90d ago) or block height")
+	cmd.Flags().BoolVar(&req.Archive, "archive", false, "keep the old journal in journal/archive-TIME")
+	cmd.Flags().BoolVar(&req.DryRun, "dry-run", false, "only say what would be dropped")
+	return cmd
+}
+
+func printPruned(u *ui, v pruneView) {
+	switch {
+	case v.DryRun:
+		u.line("would drop %s on %s", some(v.Payments, "payment"), some(v.Lanes, "lane"))
+	case v.Payments == 0 && v.After >= v.Before:
+		u.line("nothing to drop: no payment is that old and below a checkpoint")
+	default:
+		u.line("dropped %s on %s; the journal has %s, before it had %s", some(v.Payments, "payment"), some(v.Lanes, "lane"),
+			humanize.Bytes(uint64(v.After)), humanize.Bytes(uint64(v.Before)))
+	}
+}
+
+type pruneView struct {
+	Lanes    uint64 `json:"lanes"`
+	Payments uint64 `json:"payments"`
+	Before   int64  `json:"bytes_before"`
+	After    int64  `json:"bytes_after"`
+	DryRun   bool   `json:"dry_run"`
 }
 
 // voucher checks a voucher of an exported book.

@@ -61,12 +61,20 @@ func TestLogVerbs(t *testing.T) {
 		{[]string{"log", "verify", "--file", own}, 0, "whole: 1 payment on 1 lane, the book of " + alice, ""},
 		{[]string{"log", "verify", "--file", half}, 1, "", "is cut off here"},
 		{[]string{"log", "verify", "--file", own, "--channel", "3fa9"}, 2, "", "--file goes neither"},
+		{[]string{"log", "prune", "--before", "2026-01-31"}, 0, "dropped 1,200 payments on 2 lanes; the journal has 4.0 MB, before it had 9.0 MB", ""},
+		{[]string{"log", "prune", "--before", "90d", "--dry-run"}, 0, "would drop 1,200 payments on 2 lanes", ""},
+		{[]string{"log", "prune", "--before", "tomorrow"}, 2, "", "is not a time"},
+		{[]string{"log", "prune"}, 2, "", "--before"},
+		{[]string{"log", "prune", "--before", "912000", "--json"}, 0, `{"lanes":2,"payments":1200,"bytes_before":9000000,"bytes_after":4000000,"dry_run":false}`, ""},
 		{[]string{"log", "export", "--channel", "3fa9"}, 0, `{"book":{"version":1,"network":"simnet"`, ""},
 	} {
 		r := sess.run(c.args...)
 		if r.code != c.exit || !strings.Contains(r.out, c.out) || !strings.Contains(r.err, c.err) {
 			t.Errorf("runnel %s: exit %d\n%s%s", strings.Join(c.args, " "), r.code, r.out, r.err)
 		}
+	}
+	if f.prune != (channel.PruneRequest{Height: 912000}) {
+		t.Errorf("prune: %+v", f.prune)
 	}
 	f.log.Problems = []string{"journal segment 3, record 12, byte 99: the record's seal is broken"}
 	if r := sess.run("log", "verify"); r.code != 1 || !strings.Contains(r.err, "record 12") || !strings.Contains(r.err, "restart the daemon") {

@@ -27,6 +27,8 @@ type Config struct {
 
 	Coalesce bool // waiting payments share a signature
 
+	JournalMax int64 // bytes above which it is pruned; 0: never
+
 	LogLevel  slog.Level
 	LogFormat string // text or json
 	Metrics   string // host:port on loopback; empty: off

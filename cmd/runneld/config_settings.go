@@ -173,6 +173,7 @@ func outputSettings() []setting {
 	return []setting{
 		{key: "log-level", reload: true, help: "`LEVEL`: debug, info, warn or error", def: fixed("info"), set: setLevel},
 		{key: "log-format", help: "`FORMAT`: text or json", def: fixed("text"), set: text(func(c *Config) *string { return &c.LogFormat })},
+		{key: "journal-max", help: "`MEGABYTES` of journal above which payments below signed checkpoints are dropped, or none", def: fixed(none), set: setJournalMax},
 		{key: "metrics", help: "/metrics, /healthz and /readyz at this loopback `HOST:PORT`, or off: they have no password, so they are never served to other machines",
 			def: fixed("off"), set: func(c *Config, v []string) error {
 				if c.Metrics = v[0]; v[0] == "off" {
@@ -192,6 +193,18 @@ func setBool(set func(*Config, bool)) func(*Config, []string) error {
 		set(c, b)
 		return nil
 	}
+}
+
+func setJournalMax(c *Config, v []string) error {
+	if c.JournalMax = 0; v[0] == none {
+		return nil
+	}
+	n, err := strconv.ParseInt(v[0], 10, 32)
+	if err != nil || n < 1 {
+		return fmt.Errorf("%q is neither a number of megabytes nor none", v[0])
+	}
+	c.JournalMax = n << 20
+	return nil
 }
 
 func setPath(dst func(*Config) *string) func(*Config, []string) error {

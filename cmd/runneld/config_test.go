@@ -135,7 +135,7 @@ func samples(dir string) map[string][2]string {
 		"max-payment": quoted("7sat"), "budget-per-day": quoted("none"), "accept-peer-deposit": quoted("1_000_000sat"), "min-peer-deposit": quoted("50_000sat"),
 		"max-channels-per-peer": {"3", "3"}, "max-pending-opens-per-peer": {"4", "4"}, "max-pending-opens": {"5", "5"},
 		"coalesce": {"false", "false"}, "confirmations": {"1_000sat=2,8", `["1_000sat=2", "8"]`}, "blind-cap": quoted("9sat"), "min-free-disk": quoted("512MB"),
-		"log-level": quoted("debug"), "log-format": quoted("json"), "metrics": quoted("127.0.0.1:9"),
+		"log-level": quoted("debug"), "log-format": quoted("json"), "metrics": quoted("127.0.0.1:9"), "journal-max": quoted("512"),
 	}
 }
 

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
+	"time"
 
+	"github.com/runnel/runnel/channel"
 	"github.com/runnel/runnel/daemon"
 	"github.com/runnel/runnel/ledger/bitcoin"
 	"github.com/runnel/runnel/store/badger"
@@ -89,4 +93,25 @@ func (p *parts) migrate(db *badger.Store, j *file.Journal) error {
 	}
 	p.log.Info("the database was migrated: a journal stands beside it from now on", "from", db.Format(), "to", badger.Format, "journal_bytes", j.Size())
 	return db.WriteFormat(badger.Format)
+}
+
+// capJournal prunes the journal when it is larger than it may be. What no checkpoint covers stays all the
+// same.
+func capJournal(ctx context.Context, most int64, node *daemon.Node, j daemon.Journal, log *slog.Logger) {
+	if most == 0 {
+		return
+	}
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		if j.Size() > most {
+			r, err := node.PruneLog(ctx, channel.PruneRequest{Before: time.Now().UnixMilli()})
+			log.Info("the journal was larger than it may be and was pruned", "payments", r.Payments, "from_bytes", r.BytesBefore, "to_bytes", r.BytesAfter, "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }

@@ -78,6 +78,7 @@ func run(ctx context.Context, s *Settings) (err error) {
 	defer cancel()
 	go reloadOnHangup(ctx, s, node, level, log)
 	go p.tidy(ctx)
+	go capJournal(ctx, s.Config.JournalMax, node, p.deps.Journal, log)
 	err = node.Run(ctx)
 	log.Info("runneld stopped")
 	return err

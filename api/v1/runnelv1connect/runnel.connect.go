@@ -109,6 +109,8 @@ const (
 	LogServiceExportProcedure = "/runnel.v1.LogService/Export"
 	// LogServiceVerifyProcedure is the fully-qualified name of the LogService's Verify RPC.
 	LogServiceVerifyProcedure = "/runnel.v1.LogService/Verify"
+	// LogServicePruneProcedure is the fully-qualified name of the LogService's Prune RPC.
+	LogServicePruneProcedure = "/runnel.v1.LogService/Prune"
 )
 
 // NodeServiceClient is a client for the runnel.v1.NodeService service.
@@ -939,6 +941,9 @@ type LogServiceClient interface {
 	Export(context.Context, *connect.Request[v1.ExportLogRequest]) (*connect.ServerStreamForClient[v1.ExportLogResponse], error)
 	// Verify checks the journal, the database and the lanes against one another.
 	Verify(context.Context, *connect.Request[v1.VerifyLogRequest]) (*connect.Response[v1.VerifyLogResponse], error)
+	// Prune drops payments that are older than a time or a height and below a checkpoint that both sides
+	// signed. Own payments stay until their ids are not needed any more.
+	Prune(context.Context, *connect.Request[v1.PruneLogRequest]) (*connect.Response[v1.PruneLogResponse], error)
 }
 
 // NewLogServiceClient constructs a client for the runnel.v1.LogService service. By default, it uses
@@ -964,6 +969,12 @@ func NewLogServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...
 			connect.WithSchema(logServiceMethods.ByName("Verify")),
 			connect.WithClientOptions(opts...),
 		),
+		prune: connect.NewClient[v1.PruneLogRequest, v1.PruneLogResponse](
+			httpClient,
+			baseURL+LogServicePruneProcedure,
+			connect.WithSchema(logServiceMethods.ByName("Prune")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -971,6 +982,7 @@ func NewLogServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...
 type logServiceClient struct {
 	export *connect.Client[v1.ExportLogRequest, v1.ExportLogResponse]
 	verify *connect.Client[v1.VerifyLogRequest, v1.VerifyLogResponse]
+	prune  *connect.Client[v1.PruneLogRequest, v1.PruneLogResponse]
 }
 
 // Export calls runnel.v1.LogService.Export.
@@ -983,12 +995,20 @@ func (c *logServiceClient) Verify(ctx context.Context, req *connect.Request[v1.V
 	return c.verify.CallUnary(ctx, req)
 }
 
+// Prune calls runnel.v1.LogService.Prune.
+func (c *logServiceClient) Prune(ctx context.Context, req *connect.Request[v1.PruneLogRequest]) (*connect.Response[v1.PruneLogResponse], error) {
+	return c.prune.CallUnary(ctx, req)
+}
+
 // LogServiceHandler is an implementation of the runnel.v1.LogService service.
 type LogServiceHandler interface {
 	// Export sends the book in the format of docs/operations.md, some lines at a time.
 	Export(context.Context, *connect.Request[v1.ExportLogRequest], *connect.ServerStream[v1.ExportLogResponse]) error
 	// Verify checks the journal, the database and the lanes against one another.
 	Verify(context.Context, *connect.Request[v1.VerifyLogRequest]) (*connect.Response[v1.VerifyLogResponse], error)
+	// Prune drops payments that are older than a time or a height and below a checkpoint that both sides
+	// signed. Own payments stay until their ids are not needed any more.
+	Prune(context.Context, *connect.Request[v1.PruneLogRequest]) (*connect.Response[v1.PruneLogResponse], error)
 }
 
 // NewLogServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -1010,12 +1030,20 @@ func NewLogServiceHandler(svc LogServiceHandler, opts ...connect.HandlerOption) 
 		connect.WithSchema(logServiceMethods.ByName("Verify")),
 		connect.WithHandlerOptions(opts...),
 	)
+	logServicePruneHandler := connect.NewUnaryHandler(
+		LogServicePruneProcedure,
+		svc.Prune,
+		connect.WithSchema(logServiceMethods.ByName("Prune")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/runnel.v1.LogService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case LogServiceExportProcedure:
 			logServiceExportHandler.ServeHTTP(w, r)
 		case LogServiceVerifyProcedure:
 			logServiceVerifyHandler.ServeHTTP(w, r)
+		case LogServicePruneProcedure:
+			logServicePruneHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -1031,4 +1059,8 @@ func (UnimplementedLogServiceHandler) Export(context.Context, *connect.Request[v
 
 func (UnimplementedLogServiceHandler) Verify(context.Context, *connect.Request[v1.VerifyLogRequest]) (*connect.Response[v1.VerifyLogResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("runnel.v1.LogService.Verify is not implemented"))
+}
+
+func (UnimplementedLogServiceHandler) Prune(context.Context, *connect.Request[v1.PruneLogRequest]) (*connect.Response[v1.PruneLogResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("runnel.v1.LogService.Prune is not implemented"))
 }
