@@ -134,7 +134,7 @@ func (n *Node) addOlder(b *laneBook, to uint64, before int64) (bool, error) {
 		if f.Time >= before || f.Frame.NextSeq()-1 > to || f.Frame.FirstSeq != b.at.Size+1 {
 			return false, nil
 		}
-		if err := b.add(f.Frame, refused[i]); err != nil {
+		if err := b.add(f, refused[i]); err != nil {
 			return false, err
 		}
 	}
