@@ -274,3 +274,35 @@ func TestGapIsToldOnce(t *testing.T) {
 		t.Error("alice does not send again from the first without an answer")
 	}
 }
+
+// Answers that come behind a lost one are asked for again too: the one that is lost holds them up.
+func TestAnswersBehindALostOne(t *testing.T) {
+	w := opened(t)
+	a, b := w.Alice, w.Bob
+	b.Refuse = func(p channel.Payment) channel.RefuseReason {
+		if p.Amount == 1 {
+			return channel.RefusedPolicy
+		}
+		return channel.Accepted
+	}
+	for i := range 3 {
+		a.Pay(channel.Payment{ID: channel.PaymentID{byte(i + 1)}, Amount: channel.Msat(i + 1)})
+		for a.Pump() || a.Work() || b.Deliver() || b.Pump() || b.Work() {
+		}
+	}
+	if n := len(*a.Mail()); n != 3 {
+		t.Fatalf("%d answers, want one a frame", n)
+	}
+	*a.Mail() = (*a.Mail())[1:]
+	for a.Deliver() || a.Work() {
+	}
+	var again []uint64
+	for _, m := range *b.Mail() {
+		again = append(again, m.(*channel.Frame).FirstSeq)
+	}
+	if fmt.Sprint(again) != "[1 2 3]" {
+		t.Errorf("sent again: %v, want each once", again)
+	}
+	must(t, w.Quiet())
+	must(t, w.Agreed())
+}

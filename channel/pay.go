@@ -216,16 +216,18 @@ func (s *State) ack(a *Ack) ([]Effect, error) {
 	return append(answered, Save{}), nil
 }
 
-// sendAgain asks for the answers to the oldest n frames one by one, once for each that is the oldest. An
-// answer names only what its own frames had refused; those of frames before it may have been lost with a
-// connection, and then the two books differ only to the eye.
+// sendAgain asks for the answers to the oldest n frames one by one, for each once as long as the same one
+// is the oldest. An answer names only what its own frames had refused; those of frames before it may have
+// been lost with a connection, and then the two books differ only to the eye.
 func (s *State) sendAgain(n int) (effects []Effect) {
-	if s.again == s.Out.Acked {
-		return nil
+	if s.again != s.Out.Acked {
+		s.again, s.againTo = s.Out.Acked, 0
 	}
-	s.again = s.Out.Acked
 	for _, f := range s.Unacked[:n] {
-		effects = append(effects, Send{f})
+		if f.FirstSeq >= s.againTo {
+			effects = append(effects, Send{f})
+			s.againTo = f.NextSeq()
+		}
 	}
 	return effects
 }

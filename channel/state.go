@@ -181,6 +181,7 @@ type State struct {
 	fresh    bool   // agreed in this run of the program
 	asked    uint64 // sequence number from which the peer was asked to send again
 	again    uint64 // sequence number from which own frames were sent again
+	againTo  uint64 // sequence number before which they were
 	payout   bool   // asked for a payout script
 }
 
