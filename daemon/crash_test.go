@@ -46,6 +46,8 @@ func TestPowerLossBeforeFundingWasBuilt(t *testing.T) {
 	alice.powerLoss()
 	let()
 	w.synced(alice, bob)
+	_, err := alice.Connect(w.ctx(), "/mem/p2p/"+string(w.id("bob"))) // nobody dials for a wish without money
+	must(t, err)
 	w.eventually("both gave up", func() bool {
 		a, _ := alice.Channels(w.ctx())
 		b, _ := bob.Channels(w.ctx())
