@@ -97,6 +97,25 @@ func TestMissingDatabaseIsNotReplaced(t *testing.T) {
 	mustClose(t, mustOpen(t, Options{Dir: dir}))
 }
 
+// A power loss can leave a memtable that has a name and no length yet.
+func TestEmptyMemtable(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	s := mustOpen(t, Options{Dir: dir, Create: true})
+	if errs, err := s.Apply([]*store.Batch{new(store.Batch).Put([]byte("key"), []byte("value"))}); err != nil || errs[0] != nil {
+		t.Fatal(err, errs)
+	}
+	mustClose(t, s)
+	empty := filepath.Join(dir, "00099.mem")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, Options{Dir: dir})
+	if got, err := s.Get([]byte("key")); err != nil || string(got) != "value" {
+		t.Errorf("%q, %v", got, err)
+	}
+	mustClose(t, s)
+}
+
 func TestHalfADatabaseIsRefused(t *testing.T) {
 	for _, name := range []string{badger.ManifestFilename, badger.KeyRegistryFileName} {
 		dir := filepath.Join(t.TempDir(), "store")

@@ -144,8 +144,21 @@ func create(o Options) error {
 	return syncDir(filepath.Dir(o.Dir))
 }
 
+// newFile is what Badger says of a memtable of no length, which a power loss leaves when it comes between
+// the making of the file and its first sync. Nothing that was acknowledged was in it.
+const (
+	newFile     = "Create a new file"
+	maxNewFiles = 4 // more memtables are never open at once
+)
+
 func open(dir string, o Options) (*badger.DB, error) {
 	db, err := badger.Open(profile(dir, o))
+	for range maxNewFiles {
+		if err == nil || !strings.Contains(err.Error(), newFile) {
+			break
+		}
+		db, err = badger.Open(profile(dir, o)) // the file has got its length by the attempt before
+	}
 	switch {
 	case err == nil:
 		return db, nil
