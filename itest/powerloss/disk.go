@@ -259,7 +259,19 @@ func (n *node) sync() {
 	clear(n.dirty)
 }
 
-// change does something to the entries of a directory, which is kept once the directory is synced.
+// syncNames keeps what was done to directories so far. Journaling file systems (ext4, XFS) commit it with the
+// sync of any file; Badger, which names a table in its manifest without a sync of the directory, relies on that.
+func (n *node) syncNames() {
+	if !n.dir() {
+		return
+	}
+	n.sync()
+	for _, child := range n.entries {
+		child.syncNames()
+	}
+}
+
+// change does something to the entries of a directory, which is kept once that or any file is synced.
 func (n *node) change(f func(map[string]*node)) {
 	f(n.entries)
 	n.changes = append(n.changes, f)

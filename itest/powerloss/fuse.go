@@ -167,6 +167,7 @@ func (i *inode) Fsync(context.Context, fs.FileHandle, uint32) syscall.Errno {
 		return errno
 	}
 	i.n.sync()
+	i.d.root.syncNames()
 	return 0
 }
 
