@@ -220,7 +220,7 @@ func (g *game) wants(rate ledger.FeeRate) {
 // replaces its transaction in every mempool once a block. No fee ever falls, and none is above its budget.
 func TestSettlementWins(t *testing.T) {
 	t.Parallel()
-	for i := range runs(100) {
+	for i := range runs(min(100, many/50)) {
 		newGame(t, seed(i)).settle()
 	}
 }
@@ -305,7 +305,7 @@ func (g *game) play(foe bool) {
 // and takes that back before it is mined: the fee never falls, and stays within a quarter.
 func TestRefundWins(t *testing.T) {
 	t.Parallel()
-	for i := range runs(30) {
+	for i := range runs(min(30, many/100)) {
 		newGame(t, seed(i)).refunded()
 	}
 }
