@@ -298,17 +298,17 @@ func TestSecrets(t *testing.T) {
 		t.Errorf("readable by the group: %v", err)
 	}
 	for name, err := range map[string]error{
-		"read by others":    read(t, dir, "x", 0o604),
-		"changed by group":  read(t, dir, "x", 0o620),
+		"read by others":    read(t, dir, "rosebud", 0o604),
+		"changed by group":  read(t, dir, "rosebud", 0o620),
 		"empty":             read(t, dir, "\n", 0o600),
-		"two lines":         read(t, dir, "a\nb\n", 0o600),
-		"huge":              read(t, dir, strings.Repeat("x", 5000), 0o600),
+		"two lines":         read(t, dir, "rosebud\nb\n", 0o600),
+		"huge":              read(t, dir, strings.Repeat("rosebud", 1000), 0o600),
 		"a directory":       func() error { _, err := ReadSecret(dir); return err }(),
 		"which isn't there": func() error { _, err := ReadSecret(filepath.Join(dir, "none")); return err }(),
 	} {
 		if err == nil {
 			t.Errorf("a secret %s is accepted", name)
-		} else if strings.Contains(err.Error(), "xxx") {
+		} else if strings.Contains(err.Error(), "rosebud") {
 			t.Errorf("%s: the error shows the secret", name)
 		}
 	}
