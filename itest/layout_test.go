@@ -41,6 +41,8 @@ var arrows = map[string]struct {
 	"p2p":                           {[]string{"channel", "wire"}, "a transport carries messages"},
 	"p2p/p2ptest":                   {[]string{"channel", "wire"}, "a transport carries messages"},
 	"channel/channeltest":           {[]string{"channel"}, "the model tests the core"},
+	"gateway":                       {[]string{"channel", "policy"}, "HTTP in front of an interface: usable in other people's programs"},
+	"gateway/gatewaytest":           {[]string{"channel", "gateway"}, "a node in memory and the suite that a real one passes too"},
 	"daemon":                        {[]string{"channel", "policy", "wire", "ledger", "store", "store/journal"}, "everything concrete comes in through Deps"},
 	"api":                           {[]string{"channel", "policy", "api/v1"}, "the API serves an interface"},
 	"api/v1":                        {[]string{"channel", "api/v1"}, "messages and their conversion"},
@@ -59,6 +61,7 @@ var never = map[string]struct {
 	"store/journal": {[]string{"net", "os", "crypto/rand", "math/rand", "github.com/runnel/runnel/store/journal/file"}, "what encodes and verifies touches no file and draws no chance"},
 	"daemon": {[]string{"github.com/runnel/runnel/store/journal/file", "github.com/dgraph-io/badger", "github.com/btcsuite", "github.com/lightninglabs", "github.com/libp2p"},
 		"the shell must run on any store, ledger and transport, the simulated ones too"},
+	"gateway":    {[]string{"github.com/dgraph-io/badger", "github.com/btcsuite", "github.com/libp2p"}, "an app that sells or pays over HTTP does not carry a node"},
 	"api/client": {[]string{"github.com/dgraph-io/badger", "github.com/btcsuite", "github.com/libp2p"}, "an app that pays does not carry a node"},
 }
 
