@@ -57,17 +57,38 @@ func (f *foe) try(err error) {
 	f.w.check(err)
 }
 
-// connect begins a new connection, with hello. The daemon dials peers with which it has channels; when that
-// fails, since a foe takes no streams, it drops the connections to it, also one that comes right then.
+// connect begins a new connection, with hello. The daemon keeps offenders away for a while, and it dials peers with
+// which it has channels; when that fails, since a foe takes no streams, it drops the connections to it, also one
+// that comes right then. So what is said next may have to be said again: see reconnect.
 func (f *foe) connect() {
 	f.w.t.Helper()
+	f.reconnect(func() error { return nil })
+}
+
+// reconnect connects and has an exchange with the daemon, as often as it takes to get through.
+func (f *foe) reconnect(exchange func() error) {
+	f.w.t.Helper()
 	var err error
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) { // offenders are kept away
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if err = f.tryConnect(); err == nil {
-			return
+			if err = exchange(); err == nil {
+				return
+			}
 		}
 	}
 	f.try(err)
+}
+
+// goesOn pays once more over a new connection.
+func (f *foe) goesOn(d *deal) {
+	f.w.t.Helper()
+	m := f.frame(d, 1000)
+	f.reconnect(func() error {
+		if err := f.line.say(f.resync(d), m); err != nil {
+			return err
+		}
+		return f.heard(d, m)
+	})
 }
 
 func (f *foe) tryConnect() error {
@@ -215,12 +236,20 @@ func (f *foe) must(d *deal, amounts ...channel.Msat) {
 // acked waits for the answer to a frame and takes note of it.
 func (f *foe) acked(d *deal, m *channel.Frame) {
 	f.w.t.Helper()
+	f.try(f.heard(d, m))
+}
+
+func (f *foe) heard(d *deal, m *channel.Frame) error {
+	f.w.t.Helper()
 	ack, err := hear[*channel.Ack](f.line)
-	f.try(err)
+	if err != nil {
+		return err
+	}
 	if ack.NextSeq != m.NextSeq() || ack.Total != m.Total || len(ack.Refused) > 0 {
 		f.w.t.Fatalf("acknowledged %+v, sent %+v", ack, m)
 	}
 	d.seq, d.total = m.NextSeq(), m.Total
+	return nil
 }
 
 // cut waits until the daemon has ended the connection.

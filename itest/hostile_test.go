@@ -293,8 +293,7 @@ func TestHostilePeer(t *testing.T) {
 			w.kept(before, w.money("bob")+w.money("alice"), d.id.String())
 			a.unharmed(w, f.connect)
 			if !m.over {
-				f.say(f.resync(d))
-				f.must(d, 1000)
+				f.goesOn(d)
 			}
 			if got := w.one("bob", "channel", d.id.String()).number("received_msat"); got != int64(d.total) {
 				t.Errorf("bob has %d msat of %d", got, d.total)

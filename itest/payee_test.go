@@ -56,8 +56,7 @@ var payeeMisdeeds = []struct {
 		f.say(a)
 	}, 5, `"code":"pending"`, nothing, 5, "the two books differ"},
 	{"loss of memory", proper, 0, `"status":"acknowledged"`, func(f *foe, d *deal, m *channel.Frame) {
-		f.connect()
-		f.say(f.resync(d)) // next is 1 again
+		f.reconnect(func() error { return f.line.say(f.resync(d)) }) // next is 1 again
 	}, 0, "the peer forgot acknowledged payments"},
 }
 
