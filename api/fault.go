@@ -24,6 +24,8 @@ var connectCodes = map[channel.Code]connect.Code{
 	channel.CodeNotOpen:           connect.CodeFailedPrecondition,
 	channel.CodeExpiring:          connect.CodeFailedPrecondition,
 	channel.CodeInsufficient:      connect.CodeFailedPrecondition,
+	channel.CodeNoCredit:          connect.CodeFailedPrecondition,
+	channel.CodeBadProof:          connect.CodeInvalidArgument,
 	channel.CodeInsufficientFunds: connect.CodeFailedPrecondition,
 	channel.CodeIDConflict:        connect.CodeAlreadyExists,
 	channel.CodeLimit:             connect.CodeResourceExhausted,

@@ -15,6 +15,8 @@ type Binding struct {
 	Body           [32]byte
 	IdempotencyKey string
 	N              uint64 // used once on a lane
+	Max            Msat   // the most that may be drawn for N, or for Raise if that is set
+	Raise          uint64 // N of a running draw that may take up to Max from now on; N itself then takes nothing
 }
 
 // Bytes is what the binding's code is computed over: every text behind its u32 length, integers big-endian.
@@ -32,7 +34,10 @@ func (b *Binding) Bytes(lane LaneID, total Msat) []byte {
 	text(b.Target)
 	text(string(b.Body[:]))
 	text(b.IdempotencyKey)
-	return binary.BigEndian.AppendUint64(buf, b.N)
+	for _, n := range []uint64{b.N, uint64(b.Max), b.Raise} {
+		buf = binary.BigEndian.AppendUint64(buf, n)
+	}
+	return buf
 }
 
 // Authorisation lets the payee draw for one request. It travels through the application.
@@ -50,8 +55,8 @@ type AuthoriseRequest struct {
 	Peer    string    // peer id of the payee; checked when Channel is named too
 	ID      PaymentID // of the payment in the history; zero for a random one. The same id and request give the same answer
 	Max     Msat      // the most that may be drawn for it; 0 for a request that only tops up
-	Binding Binding   // N is filled in by the node
-	Raise   uint64    // N of a running draw whose highest amount grows by RaiseBy
+	Binding Binding   // N, Max and Raise are filled in by the node
+	Raise   uint64    // N of a running draw whose highest amount grows by RaiseBy; Max is 0 then
 	RaiseBy Msat
 	Ref     string // for the history, at most MaxRefBytes
 }

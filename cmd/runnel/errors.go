@@ -69,6 +69,8 @@ var advice = map[channel.Code]struct {
 	channel.CodeNotOpen:           {exitRefused, "`runnel channels` shows the phase of each channel, and why it can't pay"},
 	channel.CodeExpiring:          {exitRefused, "open a new channel with the peer, then close this one"},
 	channel.CodeInsufficient:      {exitRefused, "`runnel channels` shows what is spendable; what was received is not; open another channel for more"},
+	channel.CodeNoCredit:          {exitRefused, "the payer has to authorise more"},
+	channel.CodeBadProof:          {exitRefused, "ask the payer's node for a new authorisation of this very request"},
 	channel.CodeInsufficientFunds: {exitRefused, "`runnel balance` shows what is there, `runnel address` gives an address to fund"},
 	channel.CodeIDConflict:        {exitRefused, "leave --id away for a new payment; with it, repeat the old one exactly"},
 	channel.CodeLimit:             {exitRefused, "the daemon's own settings say no: `runneld check-config` shows them"},
