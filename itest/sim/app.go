@@ -142,6 +142,7 @@ func (w *World) relaunch() {
 func (w *World) forget(p *peer) {
 	for _, a := range w.apps {
 		if a.from == p {
+			a.denied = a.denied && a.open == 0 // a call beside the denied one never said what became of it
 			a.asking, a.open = false, 0
 			a.asked++
 		}
