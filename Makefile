@@ -24,7 +24,7 @@ demo: build ## two daemons, ten thousand payments, a crash and two settlements, 
 	@bin/demo
 
 test: ## all tests, end to end too (TESTS=./channel/... for some)
-	@$(GO) run ./itest/testrun -p 2 -timeout 30m $(TESTS)
+	@$(GO) run ./itest/testrun -p 3 -timeout 30m $(TESTS)
 
 sim: ## simulate two nodes with all that can go wrong (SEED=n RUNS=m)
 	$(GO) test ./itest/sim -count=1 -v -run '^TestSeeds$$' -timeout 0 -args -seed=$(SEED) -runs=$(RUNS)

@@ -20,6 +20,7 @@ type payment struct {
 	result channel.PayResult
 	known  bool // its fate
 	denied bool // the node said that nothing was signed
+	doubt  bool // a call beside the denied one did not say so: it may have signed
 }
 
 // call runs an application's call to a node, beside everything else.
@@ -53,6 +54,7 @@ func (w *World) ask(a *payment) {
 	}
 	a.asking = true
 	a.asked++
+	a.doubt = a.doubt && a.open > 0
 	a.denied = false
 	asked := a.asked
 	a.open++
@@ -63,6 +65,8 @@ func (w *World) ask(a *payment) {
 			}
 			if a.open--; a.asked == asked {
 				w.told(a, r, err)
+			} else {
+				a.doubt = a.doubt || !denial(err)
 			}
 		})
 	})
@@ -88,9 +92,15 @@ func (w *World) told(a *payment, r channel.PayResult, err error) {
 		w.broken("P4", "%s hears of payment %s: %v", a.from.name, a.req.ID, err)
 	case f.Code == channel.CodeIDConflict:
 		w.broken("P4", "payment %s is refused as another one's: %v", a.req.ID, err)
-	case f.Code != channel.CodePending && f.Code != channel.CodeStopping:
-		a.denied = true
+	default:
+		a.denied = denial(err)
 	}
+}
+
+// denial: the node says that nothing was signed.
+func denial(err error) bool {
+	var f *channel.Fault
+	return errors.As(err, &f) && f.Code != channel.CodePending && f.Code != channel.CodeStopping
 }
 
 // owned: what a node calls acknowledged is in an answer of the payee, and the other way round.
@@ -123,7 +133,7 @@ func (w *World) paying(p *peer, id channel.ID) *book {
 // leaves: a payment that leaves is one that somebody asked for and was not told to be off.
 func (w *World) leaves(p *peer, id channel.PaymentID) {
 	for _, a := range w.apps {
-		if a.req.ID == id && a.denied && a.open <= 0 {
+		if a.req.ID == id && a.denied && !a.doubt && a.open <= 0 {
 			w.broken("P4", "%s said that nothing was signed for payment %s, and pays it", p.name, id)
 		}
 	}
@@ -142,7 +152,7 @@ func (w *World) relaunch() {
 func (w *World) forget(p *peer) {
 	for _, a := range w.apps {
 		if a.from == p {
-			a.denied = a.denied && a.open == 0 // a call beside the denied one never said what became of it
+			a.doubt = a.doubt || a.open > 0
 			a.asking, a.open = false, 0
 			a.asked++
 		}
