@@ -69,6 +69,8 @@ type (
 	Disconnected struct{}
 	// Frames that arrived, oldest first.
 	FramesReceived struct{ Frames []*Frame }
+	// FramesLost: frames came when none could be stored, and now they can: the payer is asked for them.
+	FramesLost struct{}
 	Received       struct{ Msg Message } // any message but *Frame
 )
 
@@ -122,6 +124,7 @@ func (CloseBuilt) input()     {}
 func (Connected) input()      {}
 func (Disconnected) input()   {}
 func (FramesReceived) input() {}
+func (FramesLost) input()     {}
 func (Received) input()       {}
 func (Height) input()         {}
 func (OutputSeen) input()     {}

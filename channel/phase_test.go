@@ -205,6 +205,7 @@ func occasions(t *testing.T) []occasion {
 		{"Refuse, busy", say(&channel.Refuse{Channel: s.Terms.ID, Code: channel.DenyBusy})},
 		{"Open", say(&channel.Open{})},
 		{"BooksDiffer", channel.BooksDiffer{}},
+		{"FramesLost", channel.FramesLost{}},
 		{"Root", say(&channel.Root{})},
 		{"Height, next", channel.Height{Tip: s.Tip + 1}},
 		{"Height, CloseTimeout later", channel.Height{Tip: s.Tip + channel.CloseTimeout}},

@@ -179,6 +179,15 @@ func (s *State) askAgain() []Effect {
 	return []Effect{Send{s.resync()}}
 }
 
+// framesLost asks even if the payer was asked for the same ones: it may have sent them into the loss.
+func (s *State) framesLost() []Effect {
+	if !s.Terms.In.Exists() || s.Phase.Final() {
+		return nil
+	}
+	s.asked = 0
+	return s.askAgain()
+}
+
 // found answers a repeated frame with its stored result, and freezes the lane if it was altered.
 func (s *State) found(e FrameFound) ([]Effect, error) {
 	if e.Stored == nil || e.Ack == nil || !e.Got.equal(e.Stored) {

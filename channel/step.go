@@ -72,6 +72,8 @@ func (s *State) slow(e Input) ([]Effect, error) {
 		return s.returnSeen(e), nil
 	case SweepSeen:
 		return s.sweepSeen(e), nil
+	case FramesLost:
+		return s.framesLost(), nil
 	case Ask:
 		return s.ask(e), nil
 	case Reorganised:

@@ -76,6 +76,20 @@ func (n *Node) checkDisk() {
 	}
 	n.guard.free.Store(free)
 	n.tellDisk(free)
+	n.askForLost()
+}
+
+// askForLost has the frames sent again that came while the disk was full. The payers do not do it by themselves:
+// they see a living connection on which an answer takes its time.
+func (n *Node) askForLost() {
+	if n.diskFull() {
+		return
+	}
+	for _, d := range n.all() {
+		if d.lost.Swap(false) {
+			d.post(channel.FramesLost{})
+		}
+	}
 }
 
 // trim lets the ballast go or takes it back, and returns what is free beside it.

@@ -25,6 +25,7 @@ type driver struct {
 	running bool
 
 	phase atomic.Uint32 // of the channel, as far as events were handled; for a look without waiting
+	lost  atomic.Bool   // frames came that a full disk could not take
 
 	// Only the running goroutine touches the rest.
 	w          *worker
@@ -249,7 +250,8 @@ func (d *driver) handle(box *outbox, m any) {
 		}
 	case said:
 		if _, pays := m.event.(frameEvent); pays && d.n.diskFull() {
-			return // not even a refusal can be stored; the payer asks again
+			d.lost.Store(true) // not even a refusal can be stored
+			return
 		}
 		if m.s.num >= d.met { // what an older session still had to say is over
 			d.meet(box, m.s)
