@@ -71,7 +71,7 @@ type (
 	FramesReceived struct{ Frames []*Frame }
 	// FramesLost: frames came when none could be stored, and now they can: the payer is asked for them.
 	FramesLost struct{}
-	Received       struct{ Msg Message } // any message but *Frame
+	Received   struct{ Msg Message } // any message but *Frame
 )
 
 // Events from the chain. Heights are block heights of the best chain.
