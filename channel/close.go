@@ -187,7 +187,8 @@ func (s *State) closeAlone(e CloseAlone) ([]Effect, error) {
 // dueClose publishes the close again until it is in a block, and stops waiting for one.
 func (s *State) dueClose() []Effect {
 	if s.OutFunding.Spend != nil || s.InFunding.Spend != nil {
-		if s.Tip >= s.Closing.At+CloseTimeout && s.CanSettle() { // the close was without the lane that pays us
+		// The close was without the lane that pays us. That is known at the end of its block.
+		if s.Tip >= s.Closing.At+CloseTimeout && s.CanSettle() && s.Tip >= s.OutFunding.Spend.Height {
 			return s.move(PhaseSettling)
 		}
 		return nil

@@ -121,6 +121,23 @@ func TestLaneThatACloseLeftOut(t *testing.T) {
 	}
 }
 
+// A close that waited long and spends both lanes is seen on one of them first: nothing is settled beside it.
+func TestCloseIsSeenOnOneLaneFirst(t *testing.T) {
+	s := lived(t, channel.PhaseClosing)
+	step(t, &s, channel.Height{Tip: s.Closing.At + channel.CloseTimeout - 1})
+	s.Tip += 3
+	sp := channel.Spend{TxID: [32]byte{8}, Height: s.Tip + 1, Kind: channel.SpentTogether}
+	step(t, &s, channel.SpendSeen{Out: true, Spend: sp})
+	if s.Phase != channel.PhaseClosing {
+		t.Fatalf("the channel is %s", s.Phase)
+	}
+	step(t, &s, channel.SpendSeen{Spend: sp})
+	step(t, &s, channel.Height{Tip: sp.Height})
+	if s.Phase != channel.PhaseClosing {
+		t.Fatalf("the channel is %s", s.Phase)
+	}
+}
+
 // Where the owner wants the money is known again after a start.
 func TestWhereTheMoneyGoes(t *testing.T) {
 	s := open(t)
