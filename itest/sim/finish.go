@@ -189,8 +189,9 @@ func (w *World) count() {
 		got := int64(b.Confirmed+b.Locked) - int64(p.given)
 		due := int64(0)
 		for _, l := range w.laneOrder {
-			if l.payee == p {
-				due += int64(l.spent[len(l.spent)-1] / 1000)
+			// What is less than a settlement leaves, fee and smallest output, is lost when nobody closes together.
+			if sat := int64(l.spent[len(l.spent)-1] / 1000); l.payee == p && sat >= int64(channel.MinReturn) {
+				due += sat
 			}
 			if l.payer == p {
 				due -= int64(l.signed.SatCeil())
