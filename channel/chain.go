@@ -150,8 +150,9 @@ func (s *State) laneDone(out bool) bool {
 
 // resolve tells the fate of payments that never got an answer, now that the chain proved what was taken.
 func (s *State) resolve() (effects []Effect) {
+	effects = s.resolveDraws()
 	if len(s.Unacked) == 0 {
-		return nil
+		return effects
 	}
 	for _, f := range s.Unacked {
 		var refused []Refusal

@@ -22,16 +22,17 @@ func (s *State) closeTogether(e CloseTogether) ([]Effect, error) {
 		return nil, fail(KindForbidden, "this channel was restored from a copy, and the peer was not asked yet what came after it")
 	case len(e.Payout) == 0 || len(e.Payout) > MaxPayoutScript:
 		return nil, fail(KindInvalid, "the payout script has %d bytes", len(e.Payout))
-	case s.signing != nil || s.checking != nil:
+	case s.signing != nil || s.checking != nil || s.authorising != nil || s.charging != nil:
 		return nil, fail(KindForbidden, "a payment is being signed or checked")
 	}
+	ended := s.endAll()
 	s.Closing.At, s.Closing.Initiator = s.Tip, e.Initiator
 	s.Closing.Mine = &Stop{Channel: s.Terms.ID, In: s.report(), Payout: e.Payout}
 	effects := append(s.move(PhaseClosing), Send{s.Closing.Mine})
 	if planted("stop not stored") {
 		effects = effects[2:]
 	}
-	return append(effects, s.offer()...), nil
+	return append(append(ended, effects...), s.offer()...), nil
 }
 
 func (s *State) stopped(m *Stop) ([]Effect, error) {
@@ -41,11 +42,15 @@ func (s *State) stopped(m *Stop) ([]Effect, error) {
 	if s.Phase.Final() || s.Phase == PhaseSettling {
 		return nil, nil
 	}
-	if s.Terms.Out.Exists() && (m.In.Spent > m.In.Total || m.In.Total > s.Out.Total || m.In.NextSeq > s.Out.NextSeq) {
+	if s.Terms.Out.Exists() && (!m.In.covered() || m.In.Total > s.Out.Total || m.In.NextSeq > s.Out.NextSeq) {
 		return []Effect{Misbehaved{Text: "the peer's stop claims more than we signed"}}, nil
 	}
-	if p := s.Closing.Peers; p != nil && (p.In.Spent != m.In.Spent || p.In.Total != m.In.Total || !bytes.Equal(p.Payout, m.Payout)) {
+	if p := s.Closing.Peers; p != nil && (p.In.Spent != m.In.Spent || p.In.Drawn != m.In.Drawn || p.In.Total != m.In.Total || !bytes.Equal(p.Payout, m.Payout)) {
 		return []Effect{Misbehaved{Text: "the peer changed its stop"}}, nil
+	}
+	if s.Closing.Peers == nil && m.In.Draws > s.OutDraws.count() && s.Terms.Out.Exists() && s.OutFunding.Spend == nil {
+		s.early = m // every draw is judged before a close pays it
+		return s.askDraws(), nil
 	}
 	if s.Closing.Peers == nil {
 		s.Closing.Peers = m
@@ -106,14 +111,14 @@ func (s *State) Payouts() (self, peer Sat, err error) {
 		return 0, 0, fail(KindForbidden, "both sides must have stopped")
 	}
 	if o, ok := s.Funded(true); ok {
-		f := s.Closing.Peers.In.Spent.SatCeil()
+		f := (s.Closing.Peers.In.Spent + s.Closing.Peers.In.Drawn).SatCeil()
 		if f > o.Value {
 			return 0, 0, fail(KindBadVoucher, "spent is more than the deposit")
 		}
 		self, peer = o.Value-f, f
 	}
 	if o, ok := s.Funded(false); ok {
-		f := s.Closing.Mine.In.Spent.SatCeil()
+		f := (s.Closing.Mine.In.Spent + s.Closing.Mine.In.Drawn).SatCeil()
 		if f > o.Value {
 			return 0, 0, fail(KindBadVoucher, "spent is more than the deposit")
 		}

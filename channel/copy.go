@@ -80,7 +80,7 @@ func (s *State) MayForce() (height uint32, asking bool) {
 // dueAsked is the answer of a resync to a record from a copy: the payer has no answers of ours that we
 // don't know. If it has, its newest voucher follows.
 func (s *State) dueAsked(r *Resync) []Effect {
-	if s.Asking == nil || s.Terms.In.Exists() && r.Acked > s.In.NextSeq && s.recovers() {
+	if s.Asking == nil || s.Terms.In.Exists() && s.older(r) && s.recovers() {
 		return nil
 	}
 	return s.heard()
@@ -94,12 +94,12 @@ func (s *State) recovers() bool {
 // remind hands a payee that lost its records what it had, so that it can end the channel with all of it.
 // It had this voucher before, so it gains nothing that it was not paid.
 func (s *State) remind(r *Resync) []Effect {
-	forgot := r.In.NextSeq < s.Out.Acked || r.Phase == PhaseRecovering && r.In.Total < s.Out.Total
+	forgot := r.In.NextSeq < s.Out.Acked || r.In.Draws < s.OutDraws.count() || r.Phase == PhaseRecovering && r.In.Total < s.Out.Total
 	if !forgot || s.Out.Total == 0 || s.OutFunding.Spend != nil {
 		return nil
 	}
 	return []Effect{Send{&Newest{Lane: s.Terms.Out.ID(), Out: LaneReport{NextSeq: s.Out.Acked, Total: s.Out.Total, Spent: s.Out.Spent,
-		Signature: s.Out.Voucher, Hash: s.Out.Hash}}}}
+		Signature: s.Out.Voucher, Hash: s.Out.Hash, Draws: s.OutDraws.count(), Drawn: s.OutDraws.drawn(), DrawHash: s.OutDraws.hash()}}}}
 }
 
 // reminded looks at a voucher that the payer hands back.
@@ -108,13 +108,13 @@ func (s *State) reminded(m *Newest) ([]Effect, error) {
 	switch {
 	case m.Lane != s.Terms.In.ID() || !s.Terms.In.Exists():
 		return nil, fail(KindInvalid, "a voucher of a lane that this channel does not have")
-	case r.Total == 0 || r.Total > s.Terms.In.Capacity() || r.Spent > r.Total || r.NextSeq == 0:
-		return nil, fail(KindInvalid, "a voucher over %d msat of which %d are spent can't be", r.Total, r.Spent)
+	case r.Total == 0 || r.Total > s.Terms.In.Capacity() || !r.covered() || r.NextSeq == 0:
+		return nil, fail(KindInvalid, "a voucher over %d msat of which %d are spent and %d drawn can't be", r.Total, r.Spent, r.Drawn)
 	case s.In.Frozen != FrozenUnproven || !s.recovers():
 		return nil, fail(KindForbidden, "our record stands")
 	case r.Total < s.In.Total || r.Spent < s.In.Spent || r.NextSeq < s.In.NextSeq:
 		return s.heard(), nil // it knows less than we do
-	case r.Total == s.In.Total && r.NextSeq == s.In.NextSeq:
+	case r.Total == s.In.Total && r.NextSeq == s.In.NextSeq && r.Draws <= s.InDraws.count():
 		return s.heard(), nil
 	}
 	return []Effect{CheckNewest{Report: r}}, nil
@@ -127,12 +127,17 @@ func (s *State) adopt(e NewestChecked) ([]Effect, error) {
 		return []Effect{Misbehaved{Text: "the peer hands back a voucher that it did not sign"}}, nil
 	}
 	if s.In.Frozen != FrozenUnproven || !s.recovers() || r.Total < s.In.Total || r.Spent < s.In.Spent || r.NextSeq < s.In.NextSeq ||
-		r.Spent > r.Total || r.Total > s.Terms.In.Capacity() {
+		!r.covered() || r.Total > s.Terms.In.Capacity() {
 		return nil, fail(KindForbidden, "our record stands")
 	}
 	gained := r.Total - s.In.Total
 	s.In.Total, s.In.Voucher, s.In.Spent, s.In.Hash = r.Total, r.Signature, r.Spent, r.Hash
 	s.In.NextSeq, s.In.Acked = r.NextSeq, r.NextSeq
-	effects := []Effect{Save{}, Alert{Text: "the peer handed back its newest voucher: " + itoa(uint64(gained)) + " msat more than our record knew"}}
+	var effects []Effect
+	if r.Draws > s.InDraws.count() { // it has accepted them: nothing is left to report
+		s.InDraws = &InDraws{Count: r.Draws, Drawn: r.Drawn, Hash: r.DrawHash, Told: r.Draws, ToldHash: r.DrawHash}
+		effects = append(effects, SaveDraws{})
+	}
+	effects = append(effects, Save{}, Alert{Text: "the peer handed back its newest voucher: " + itoa(uint64(gained)) + " msat more than our record knew"})
 	return append(effects, s.heard()...), nil
 }

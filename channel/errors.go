@@ -19,10 +19,13 @@ const (
 	KindConflict                     // other content under a sequence number that was used, or books differ
 	KindForbidden                    // the phase does not allow the event
 	KindWrongFunding                 // script, amount or outpoint is not what was agreed
+	KindCredit                       // a draw of more than was authorised or vouchered
+	KindUnknown                      // a draw that does not run
+	KindUnsupported                  // the peer's program can't do it
 )
 
 var kindNames = [...]string{"", "invalid", "not_open", "insufficient_capacity", "window_full", "expiring",
-	"wrong_sequence", "bad_voucher", "conflict", "forbidden", "wrong_funding"}
+	"wrong_sequence", "bad_voucher", "conflict", "forbidden", "wrong_funding", "insufficient_credit", "unknown_draw", "unsupported"}
 
 // String is the kind's name in the API.
 func (k Kind) String() string {

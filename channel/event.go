@@ -59,13 +59,25 @@ type (
 		Out bool
 		Tx  OwnTx
 	}
+	// Authorise asks for leave to draw on the own lane. The longest prefix that fits is granted under one
+	// signature; the error, if none fits, is about the first.
+	Authorise struct{ Wishes []Wish }
+	// DrawOps are charges of the lane that pays us, and what follows them; answered by DrawsDone.
+	DrawOps struct{ Ops []DrawOp }
+	// DrawChecked completes CheckDraw.
+	DrawChecked struct{ OK bool }
+	// DrawsLost: nobody serves what runs, for the program that did was ended.
+	DrawsLost struct{}
+	// VoidDraws names own authorisations of which nothing was heard for long.
+	VoidDraws struct{ N []uint64 }
 	// CloseBuilt: the closing transaction is complete and verified.
 	CloseBuilt struct{ Tx OwnTx }
 )
 
 // Events from the peer.
 type (
-	Connected    struct{}
+	// Connected: Draws says whether the peer's program knows draws.
+	Connected    struct{ Draws bool }
 	Disconnected struct{}
 	// Frames that arrived, oldest first.
 	FramesReceived struct{ Frames []*Frame }
@@ -110,6 +122,11 @@ type (
 )
 
 func (Pay) input()            {}
+func (Authorise) input()      {}
+func (DrawOps) input()        {}
+func (DrawChecked) input()    {}
+func (DrawsLost) input()      {}
+func (VoidDraws) input()      {}
 func (Signed) input()         {}
 func (Verified) input()       {}
 func (FrameFound) input()     {}
@@ -145,6 +162,9 @@ type (
 		Frame *Frame
 		Ack   *Ack
 	}
+	// SaveDraws says that the record of the draws on the own lane, or on the other, is to be stored with the Save
+	// that follows.
+	SaveDraws struct{ Out bool }
 	// Send a message to the peer once all that the same step saves is durable.
 	Send struct{ Msg Message }
 
@@ -165,6 +185,33 @@ type (
 	// CheckNewest verifies a voucher of the lane that pays us, which the payer hands back; answered by
 	// NewestChecked.
 	CheckNewest struct{ Report LaneReport }
+
+	// CheckDraw verifies a voucher of the lane that pays us; answered by DrawChecked.
+	CheckDraw struct {
+		Total     Msat
+		Signature Signature
+	}
+
+	// Authorised tells what was granted of the first Wishes, under one voucher.
+	Authorised struct {
+		Grants    []Grant
+		Total     Msat
+		Signature Signature
+	}
+	// DrawsDone tells what came of each of DrawOps, in their order.
+	DrawsDone struct{ Results []DrawResult }
+	// Drew tells of draws that ended: on the own lane (Out), where the payee reported them, or on the other.
+	Drew struct {
+		Out   bool
+		First uint64 // number of the first in the chain
+		Draws []Draw
+	}
+	// DrawsOver tells of own authorisations of which nothing will be heard any more: Taken if the payee took
+	// all that was vouchered, otherwise nothing was drawn for them.
+	DrawsOver struct {
+		Open  []OpenDraw
+		Taken bool
+	}
 
 	// Answered tells the fate of own payments of one frame.
 	Answered struct {
@@ -209,6 +256,12 @@ type (
 
 func (Save) effect()        {}
 func (SaveFrame) effect()   {}
+func (SaveDraws) effect()   {}
+func (CheckDraw) effect()   {}
+func (Authorised) effect()  {}
+func (DrawsDone) effect()   {}
+func (Drew) effect()        {}
+func (DrawsOver) effect()   {}
 func (Send) effect()        {}
 func (Sign) effect()        {}
 func (Verify) effect()      {}

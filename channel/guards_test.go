@@ -125,7 +125,8 @@ func TestMisdeedsAreCalledSo(t *testing.T) {
 		state *State
 		event Input
 	}{
-		{"a voucher below the newest", usable(), frame(func(f *Frame) { f.Total = 6_999; f.Payments[0].Amount = 1 })},
+		{"a voucher below the newest that covers too little", usable(), frame(func(f *Frame) { f.Total = 6_999; f.Payments[0].Amount = 3_001 })},
+		{"a voucher below the one before", usable(), FramesReceived{[]*Frame{usable().next(nil), {Lane: usable().Terms.In.ID(), FirstSeq: usable().In.NextSeq + 1, Total: 7_500, Payments: []Payment{{Amount: 1}}}}}},
 		{"a voucher that does not cover all payments", usable(), frame(func(f *Frame) { f.Payments[0].Amount = 3_001 })},
 		{"a voucher above the capacity", usable(), frame(func(f *Frame) { f.Total = usable().Terms.In.Capacity() + 1 })},
 		{"a stop with more spent than vouchered", usable(), usable().stop(func(m *Stop) { m.In.Spent, m.In.Total = 4_001, 4_000 })},

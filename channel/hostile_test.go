@@ -228,6 +228,7 @@ func notRobbed(s *channeltest.Side) error {
 			signed += p.Amount
 		}
 	}
+	signed += s.Asked()
 	var disk channel.Lane
 	if err := disk.UnmarshalBinary(s.Disk().Out); err != nil {
 		return err

@@ -41,6 +41,17 @@ const (
 	// MaxWindow bounds what a peer may ask for: it is memory and resend work.
 	MaxWindow = 4096
 
+	// DrawWindow is how many of the newest draws of a lane are told apart: an n below it is refused, one in it
+	// is good once. It bounds what a payee keeps, and how far requests may overtake each other.
+	DrawWindow = 1024
+
+	// MaxOpenDraws bounds authorisations whose end the payer does not know, and with it what a payee that is
+	// not heard of keeps for it.
+	MaxOpenDraws = 1024
+
+	// MaxReportDraws bounds one report of draws: 64 of them take at most 1.5 KiB.
+	MaxReportDraws = 64
+
 	// MaxPayoutScript is the longest standard output script that we pay a close to (P2TR and P2WSH
 	// are 34 bytes; witness programs end at 42).
 	MaxPayoutScript = 42

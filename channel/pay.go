@@ -17,7 +17,7 @@ func (s *State) CanPay() error {
 		return fail(KindNotOpen, "the channel waits for its funding to confirm")
 	case s.Phase != PhaseOpen:
 		return fail(KindNotOpen, "the channel is %s", s.Phase)
-	case s.Closing.Peers != nil:
+	case s.Closing.Peers != nil || s.early != nil:
 		return fail(KindNotOpen, "the peer is closing the channel")
 	case s.there > PhaseOpen:
 		return fail(KindNotOpen, "for the peer the channel is %s", s.there)
@@ -36,7 +36,7 @@ func (s *State) CanPay() error {
 }
 
 func (s *State) pay(e Pay) ([]Effect, error) {
-	if s.signing != nil {
+	if s.signing != nil || s.authorising != nil {
 		return nil, fail(KindForbidden, "a signature is awaited")
 	}
 	if err := s.CanPay(); err != nil {
@@ -65,7 +65,8 @@ func (s *State) fit(payments []Payment) ([]Payment, Msat, error) {
 		return nil, 0, fail(KindWindow, "%d frames wait for an answer", len(s.Unacked))
 	}
 	unacked := s.UnackedSum()
-	used := s.Out.Spent + unacked
+	used := s.Out.Spent + unacked + s.OutDraws.taken()
+	unacked += s.OutDraws.risk()
 	n := 0
 	for ; n < len(payments) && n < MaxFramePayments; n++ {
 		if err := s.fits(payments[n], used, unacked, n == 0 && len(s.Unacked) == 0); err != nil {
@@ -122,6 +123,9 @@ func (s *State) Signing() *Frame { return s.signing }
 func (s *State) signed(e Signed) ([]Effect, error) {
 	f := s.signing
 	if f == nil {
+		if s.authorising != nil {
+			return s.authorised(e)
+		}
 		return nil, fail(KindForbidden, "no signature is awaited")
 	}
 	s.signing = nil

@@ -24,7 +24,7 @@ func (s *State) CanReceive() error {
 }
 
 func (s *State) frames(frames []*Frame) ([]Effect, error) {
-	if s.checking != nil {
+	if s.checking != nil || s.charging != nil {
 		return nil, fail(KindForbidden, "a verification is running")
 	}
 	if s.Phase > PhaseOpen || s.In.Frozen != NotFrozen {
@@ -34,7 +34,7 @@ func (s *State) frames(frames []*Frame) ([]Effect, error) {
 		return nil, err
 	}
 	var effects []Effect
-	next, spent, total := s.In.NextSeq, s.In.Spent, s.In.Total
+	next, spent, total := s.In.NextSeq, s.SpentIn()+s.InDraws.held(), Msat(0)
 	for _, f := range frames {
 		if f.Lane != s.Terms.In.ID() {
 			return nil, fail(KindInvalid, "a frame for another lane")
@@ -93,25 +93,32 @@ func (f *Frame) sum() (sum Msat, err error) {
 	return sum, nil
 }
 
+// fitsVoucher judges a frame behind one over total. A voucher that came by another way may be newer than the
+// frame's: then that one covers it.
 func (s *State) fitsVoucher(f *Frame, spent, sum, total Msat) error {
+	newest := max(f.Total, s.In.Total)
 	switch {
 	case f.Total > s.Terms.In.Capacity():
 		return fail(KindBadVoucher, "a voucher over %d msat is above the lane's %d", f.Total, s.Terms.In.Capacity())
 	case f.Total < total:
-		return fail(KindBadVoucher, "a voucher over %d msat is below the newest over %d", f.Total, total)
-	case sum > f.Total || spent > f.Total-sum:
-		return fail(KindBadVoucher, "a voucher over %d msat does not cover the payments up to %d", f.Total, spent+sum)
+		return fail(KindBadVoucher, "a voucher over %d msat is below the one before over %d", f.Total, total)
+	case sum > newest || spent > newest-sum:
+		return fail(KindBadVoucher, "a voucher over %d msat does not cover the payments up to %d", newest, spent+sum)
 	}
 	return nil
 }
 
-// verify asks for the check of the newest waiting voucher: it covers the older ones.
+// verify asks for the check of the newest waiting voucher: it covers the older ones. Where a newer one is held
+// already, that one covers them all.
 func (s *State) verify() []Effect {
 	if len(s.checking) == 0 {
 		s.checking = nil
 		return nil
 	}
 	f := s.checking[len(s.checking)-1]
+	if f.Total < s.In.Total {
+		return []Effect{Verify{Total: s.In.Total, Signature: s.In.Voucher, Frames: s.checking, Known: true}}
+	}
 	known := f.Total == s.In.Total && f.Signature == s.In.Voucher && f.Total > 0
 	return []Effect{Verify{Total: f.Total, Signature: f.Signature, Frames: s.checking, Known: known}}
 }
@@ -144,11 +151,14 @@ func (s *State) take(frames []*Frame, refused []Refusal) []Effect {
 		before := refused
 		s.In.Hash, s.In.Spent, refused = f.apply(s.In.Hash, s.In.Spent, refused)
 		mine := before[:len(before)-len(refused)]
-		s.In.Total, s.In.Voucher, s.In.NextSeq = f.Total, f.Signature, f.NextSeq()
-		effects = append(effects, SaveFrame{Frame: f, Ack: s.answer(mine)}, Took{Frame: f, Refused: mine})
+		s.In.NextSeq = f.NextSeq()
+		if f.Total >= s.In.Total {
+			s.In.Total, s.In.Voucher = f.Total, f.Signature
+		}
+		effects = append(effects, SaveFrame{Frame: f, Ack: s.answer(f.Total, mine)}, Took{Frame: f, Refused: mine})
 		// One answer for all, several only where one would be too long for a message.
 		if n := len(rest) - len(refused); i == len(frames)-1 || n > maxAckRefused-MaxFramePayments {
-			answers = append(answers, Send{s.answer(rest[:n])})
+			answers = append(answers, Send{s.answer(f.Total, rest[:n])})
 			rest = refused
 		}
 	}
@@ -157,8 +167,9 @@ func (s *State) take(frames []*Frame, refused []Refusal) []Effect {
 	return append(append(effects, Save{}), answers...)
 }
 
-func (s *State) answer(refused []Refusal) *Ack {
-	return &Ack{Lane: s.Terms.In.ID(), NextSeq: s.In.NextSeq, Total: s.In.Total, Spent: s.In.Spent, Refused: refused, Hash: s.In.Hash}
+// answer is about frames of which the last one is over total.
+func (s *State) answer(total Msat, refused []Refusal) *Ack {
+	return &Ack{Lane: s.Terms.In.ID(), NextSeq: s.In.NextSeq, Total: total, Spent: s.In.Spent, Refused: refused, Hash: s.In.Hash}
 }
 
 func refuseAll(frames []*Frame, r RefuseReason) (refused []Refusal) {

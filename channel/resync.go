@@ -6,7 +6,11 @@ func (s *State) report() LaneReport {
 	if !s.Terms.In.Exists() {
 		return LaneReport{}
 	}
-	return LaneReport{NextSeq: s.In.NextSeq, Total: s.In.Total, Spent: s.In.Spent, Signature: s.In.Voucher, Hash: s.In.Hash}
+	r := LaneReport{NextSeq: s.In.NextSeq, Total: s.In.Total, Spent: s.In.Spent, Signature: s.In.Voucher, Hash: s.In.Hash}
+	if d := s.InDraws; d != nil {
+		r.Draws, r.Drawn, r.DrawHash = d.Count, d.Drawn, d.Hash
+	}
+	return r
 }
 
 func (s *State) resync() *Resync {
@@ -15,11 +19,15 @@ func (s *State) resync() *Resync {
 		acked = 1 // the chain gave answers of which the peer knows nothing
 	}
 	return &Resync{Channel: s.Terms.ID, Phase: s.Phase, In: s.report(), Funding: s.OutFunding.Claimed,
-		Ready: s.InFunding.Ready, Acked: acked}
+		Ready: s.InFunding.Ready, Acked: acked, Draws: s.OutDraws.count()}
 }
 
-func (s *State) connected() []Effect {
+func (s *State) connected(e Connected) []Effect {
 	s.Synced, s.asked, s.there = false, 0, PhaseNone
+	s.askedDraws, s.early, s.knows = 0, nil, knowsNone
+	if e.Draws {
+		s.knows = knowsDraws
+	}
 	if s.Phase.Final() {
 		return nil
 	}
@@ -42,8 +50,9 @@ func (s *State) resynced(r *Resync) ([]Effect, error) {
 		s.Phase = PhaseOpen
 	}
 	effects := append(s.resyncIn(r), s.dueAsked(r)...)
+	effects = append(effects, s.adoptDraws(r.In)...)
 	if !s.Terms.Out.Exists() {
-		s.Synced = true
+		s.sync()
 		return append(effects, s.offer()...), nil
 	}
 	if r.Ready && !s.OutFunding.Ready {
@@ -53,21 +62,42 @@ func (s *State) resynced(r *Resync) ([]Effect, error) {
 	switch {
 	case r.In.NextSeq > s.Out.NextSeq || r.In.Total > s.Out.Total:
 		return append(effects, CheckProof{Report: r.In}), nil
-	case s.OutFunding.Spend == nil && (r.In.NextSeq < s.Out.Acked || r.In.Spent < s.Out.Spent): // a spend decides, not the peer
-		s.Synced = true
+	case s.OutFunding.Spend == nil && (r.In.NextSeq < s.Out.Acked || r.In.Spent < s.Out.Spent || r.In.Draws < s.OutDraws.count()): // a spend decides, not the peer
+		s.sync()
 		return append(append(effects, s.freezeOut(FrozenRegress)...), s.remind(r)...), nil
 	case s.OutFunding.Spend == nil && s.differs(r.In):
-		s.Synced = true
+		s.sync()
 		return append(effects, s.freezeOut(FrozenHash)...), nil
 	}
-	s.Synced = true
+	s.sync()
 	effects = append(append(effects, s.sendUnacked(r.In.NextSeq)...), s.remind(r)...)
 	return append(effects, s.offer()...), nil
 }
 
 // differs reports whether a payee that has answered exactly what we have answers for has another book.
 func (s *State) differs(r LaneReport) bool {
-	return r.NextSeq == s.Out.Acked && (r.Hash != s.Out.Hash || r.Spent != s.Out.Spent)
+	return r.NextSeq == s.Out.Acked && (r.Hash != s.Out.Hash || r.Spent != s.Out.Spent) ||
+		r.Draws == s.OutDraws.count() && (r.DrawHash != s.OutDraws.hash() || r.Drawn != s.OutDraws.drawn())
+}
+
+// covered reports whether the voucher of a report covers what was paid.
+func (r *LaneReport) covered() bool { return r.Spent <= r.Total && r.Drawn <= r.Total-r.Spent }
+
+func (s *State) sync() { s.Synced, s.proved = true, true }
+
+// older reports whether the payer knows answers of ours that we don't.
+func (s *State) older(r *Resync) bool { return r.Acked > s.In.NextSeq || r.Draws > s.InDraws.count() }
+
+// adoptDraws believes a payee's count of draws when our own record is too old to judge, as far as our vouchers
+// cover it: what it has accepted answers for it does not report again.
+func (s *State) adoptDraws(r LaneReport) []Effect {
+	if s.Out.Frozen != FrozenUnproven || r.Draws <= s.OutDraws.count() || s.Out.Spent+r.Drawn > s.Out.Total || r.Drawn > maxMsat {
+		return nil
+	}
+	d := s.OutDraws.clone()
+	d.Count, d.Drawn, d.Hash, d.Open = r.Draws, r.Drawn, r.DrawHash, nil
+	s.OutDraws = d
+	return []Effect{SaveDraws{Out: true}, Save{}}
 }
 
 // sendUnacked repeats what has no answer. When nothing new may leave any more, that is what the peer,
@@ -88,11 +118,17 @@ func (s *State) resyncIn(r *Resync) (effects []Effect) {
 	if r.Funding != (Outpoint{}) {
 		effects, _ = s.claim(s.Terms.In.ID(), r.Funding)
 	}
-	if r.Acked > s.In.NextSeq && s.In.Frozen == NotFrozen {
+	if s.older(r) && s.In.Frozen == NotFrozen {
 		s.In.Frozen = FrozenUnproven
 		effects = append(effects, Save{}, Alert{Text: "the peer holds answers of ours that we do not know: our record is too old; " +
 			"restore the newest backup, then close the channel"})
 		effects = append(effects, s.move(PhaseRecovering)...)
+	}
+	if r.Draws <= s.InDraws.count() { // its answer may have been lost
+		effects = append(effects, s.accepted(r.Draws)...)
+	}
+	if r.Draws < s.InDraws.count() {
+		effects = append(effects, s.retell()...)
 	}
 	return effects
 }
@@ -102,18 +138,19 @@ func (s *State) resyncIn(r *Resync) (effects []Effect) {
 // as made.
 func (s *State) proven(e ProofChecked) ([]Effect, error) {
 	r := e.Report
-	if !e.OK || r.Total <= s.Out.Total || r.Spent > r.Total || r.NextSeq < s.Out.NextSeq {
+	if !e.OK || r.Total <= s.Out.Total || r.Spent > r.Total || r.Drawn > r.Total-r.Spent || r.NextSeq < s.Out.NextSeq {
 		return []Effect{Misbehaved{Text: "the peer claims payments that we never made"}}, nil
 	}
 	s.Out.Total, s.Out.Voucher, s.Out.Spent, s.Out.Hash = r.Total, r.Signature, r.Spent, r.Hash
 	s.Out.NextSeq, s.Out.Acked = r.NextSeq, r.NextSeq
 	s.Out.Frozen = FrozenUnproven
-	s.Synced = true
+	s.sync()
 	var effects []Effect
 	for _, f := range s.Unacked {
 		effects = append(effects, Answered{Frame: f})
 	}
 	s.Unacked = nil
+	effects = append(effects, s.adoptDraws(r)...)
 	effects = append(effects, Save{Cold: true}, Alert{Text: "the peer holds a newer voucher of ours: our record is too old; the channel can only be closed"})
 	return append(effects, s.move(PhaseRecovering)...), nil
 }

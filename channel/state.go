@@ -30,10 +30,11 @@ const (
 	FrozenHash                  // the two books differ
 	FrozenRegress               // the payee forgot payments that it had acknowledged
 	FrozenUnproven              // our own record is older than the peer's
+	FrozenDraw                  // the payee drew what was not authorised
 )
 
 var freezeNames = [...]string{"", "a used sequence number came with other content", "the two books differ",
-	"the peer forgot acknowledged payments", "our record is older than the peer's"}
+	"the peer forgot acknowledged payments", "our record is older than the peer's", "the peer drew what was not authorised"}
 
 func (r FreezeReason) String() string {
 	if int(r) < len(freezeNames) {
@@ -165,8 +166,10 @@ type State struct {
 	OutFunding Funding
 	InFunding  Funding
 	Closing    Closing
-	Notice     Notice  // what the owner was told of the end of time
-	Asking     *Asking // nil unless the record comes from a copy and the peer was not asked yet
+	Notice     Notice    // what the owner was told of the end of time
+	Asking     *Asking   // nil unless the record comes from a copy and the peer was not asked yet
+	OutDraws   *OutDraws `json:",omitempty"` // stored by themselves; nil while there was no draw; never changed in place
+	InDraws    *InDraws  `json:",omitempty"`
 
 	// The rest is not stored: it is known again after a start from the store (Unacked), the chain
 	// (Tip) and the peer (Synced).
@@ -183,7 +186,23 @@ type State struct {
 	again    uint64 // sequence number from which own frames were sent again
 	againTo  uint64 // sequence number before which they were
 	payout   bool   // asked for a payout script
+
+	knows       peerKnows // whether the peer's program knows draws
+	proved      bool      // a resync was done in this run of the program
+	authorising *authorising
+	charging    *charging
+	askedDraws  uint64 // number of the draw from which the payee was asked to report again
+	early       *Stop  // the peer's stop, which tells of draws that were not reported yet
 }
+
+// peerKnows is what was last heard of the peer's program.
+type peerKnows uint8
+
+const (
+	knowsUnheard peerKnows = iota
+	knowsNone
+	knowsDraws
+)
 
 // New is a channel whose terms were just agreed.
 func New(t Terms) State {
@@ -202,7 +221,7 @@ func (s *State) UnackedSum() (sum Msat) {
 
 // Spendable is what can be paid on the own lane: capacity minus all that was or may be spent.
 func (s *State) Spendable() Msat {
-	used := s.Out.Spent + s.UnackedSum()
+	used := s.Out.Spent + s.UnackedSum() + s.OutDraws.taken()
 	if c := s.Terms.Out.Capacity(); c > used {
 		return c - used
 	}
@@ -211,8 +230,9 @@ func (s *State) Spendable() Msat {
 
 // Receivable is what the peer can still pay us.
 func (s *State) Receivable() Msat {
-	if c := s.Terms.In.Capacity(); c > s.In.Spent {
-		return c - s.In.Spent
+	used := s.SpentIn() + s.InDraws.held()
+	if c := s.Terms.In.Capacity(); c > used {
+		return c - used
 	}
 	return 0
 }

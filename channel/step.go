@@ -34,8 +34,18 @@ func (s *State) step(e Input) ([]Effect, error) {
 		return s.adopt(e)
 	case Received:
 		return s.received(e.Msg)
+	case DrawOps:
+		return s.drawOps(e)
+	case DrawChecked:
+		return s.drawChecked(e)
+	case Authorise:
+		return s.authorise(e)
+	case DrawsLost:
+		return s.endAll(), nil
+	case VoidDraws:
+		return s.void(e), nil
 	case Connected:
-		return s.connected(), nil
+		return s.connected(e), nil
 	case Disconnected:
 		s.Synced = false
 		return nil, nil
@@ -83,8 +93,15 @@ func (s *State) slow(e Input) ([]Effect, error) {
 }
 
 func (s *State) received(m Message) ([]Effect, error) {
-	if a, ok := m.(*Ack); ok {
-		return s.ack(a)
+	switch m := m.(type) {
+	case *Ack:
+		return s.ack(m)
+	case *Draws:
+		return s.drawsTold(m)
+	case *DrawsAck:
+		return s.drawsAcked(m)
+	case *DrawsVoid:
+		return s.voided(m)
 	}
 	s.own()
 	switch m := m.(type) {

@@ -137,7 +137,7 @@ type Refusal struct {
 type Ack struct {
 	Lane    LaneID
 	NextSeq uint64
-	Total   Msat
+	Total   Msat // of the last answered frame
 	Spent   Msat
 	Refused []Refusal // those of the answered frames, ascending
 	Hash    [32]byte  // lane hash after NextSeq-1
@@ -195,6 +195,10 @@ type LaneReport struct {
 	Spent     Msat
 	Signature Signature // newest voucher; zero while Total is 0
 	Hash      [32]byte
+
+	Draws    uint64   `json:",omitempty"` // that ended
+	Drawn    Msat     `json:",omitempty"` // their sum, which is not in Spent
+	DrawHash [32]byte `json:",omitzero"`
 }
 
 // Resync opens every connection, for each channel, before anything is signed.
@@ -205,12 +209,13 @@ type Resync struct {
 	Funding Outpoint   // of the lane that the sender pays on; zero when not funded
 	Ready   bool       // the sender takes vouchers on the lane that pays it
 	Acked   uint64     // on the lane that the sender pays on: first sequence number without an answer
+	Draws   uint64     // on the same lane: draws that the sender accepted
 }
 
 // Stop ends vouchers: the sender has made closing durable.
 type Stop struct {
 	Channel ID
-	In      LaneReport // final: its Spent is what a close pays
+	In      LaneReport // final: its Spent and Drawn are what a close pays
 	Payout  []byte     // output script to which the sender wants its share
 }
 
@@ -238,6 +243,27 @@ type Newest struct {
 	Out  LaneReport
 }
 
+// Draws reports draws that ended, in the order of their chain. Their payer accepts each if it authorised that N
+// for at least that amount, and once.
+type Draws struct {
+	Lane     LaneID
+	FirstSeq uint64   // of the first; from 1
+	Draws    []Draw   // 1 to MaxReportDraws
+	Hash     [32]byte // of the chain after the last
+}
+
+// DrawsAck is the payer's durable answer: as many draws it has accepted.
+type DrawsAck struct {
+	Lane  LaneID
+	Count uint64
+}
+
+// DrawsVoid names authorisations that perhaps never reached the payee. Those that it does not know end with nothing.
+type DrawsVoid struct {
+	Lane LaneID
+	N    []uint64 // 1 to MaxReportDraws
+}
+
 // CloseDone hands the finished transaction to the responder.
 type CloseDone struct {
 	Channel ID
@@ -260,3 +286,6 @@ func (*CloseOffer) message() {}
 func (*CloseSign) message()  {}
 func (*CloseDone) message()  {}
 func (*Newest) message()     {}
+func (*Draws) message()      {}
+func (*DrawsAck) message()   {}
+func (*DrawsVoid) message()  {}

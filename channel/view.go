@@ -19,8 +19,8 @@ func (s *State) Info() ChannelInfo {
 	i := ChannelInfo{
 		Channel: t.ID, PeerID: t.Peer, Phase: s.Phase, Reason: s.reason(),
 		Deposit: t.Out.Deposit, PeerDeposit: t.In.Deposit,
-		Sent: s.Out.Spent, Received: s.In.Spent, Credit: s.Out.Credit(),
-		Net: int64(s.In.Spent) - int64(s.Out.Spent), Recoverable: s.recoverable(),
+		Sent: s.SpentOut(), Received: s.SpentIn(), Credit: s.Out.Credit() - s.OutDraws.drawn(),
+		Net: int64(s.SpentIn()) - int64(s.SpentOut()), Recoverable: s.recoverable(),
 		Expiry: s.earliestExpiry(), Confirmations: s.Confirmations(true), Required: t.OutConfs,
 		FundingTxID: TxIDString(s.OutFunding.Claimed.TxID), PeerFundingTx: TxIDString(s.InFunding.Claimed.TxID),
 		CloseTxID: s.closeTxID(),
@@ -80,12 +80,12 @@ func (s *State) recoverable() (sat Sat) {
 		return 0
 	}
 	if o, ok := s.OutFunding.Claim(); ok && s.OutFunding.Spend == nil && o.Value >= s.Out.Total.SatCeil() {
-		sat += o.Value - s.Out.Spent.SatCeil()
+		sat += o.Value - s.SpentOut().SatCeil()
 	} else if sp := s.OutFunding.Spend; sp != nil && sp.Swept == 0 {
 		sat += sp.RefundValue
 	}
 	if _, ok := s.InFunding.Claim(); ok && s.InFunding.Spend == nil {
-		sat += s.In.Spent.SatCeil()
+		sat += s.SpentIn().SatCeil()
 	}
 	for _, o := range s.OutFunding.returns() {
 		if o.Outpoint != s.OutFunding.Claimed {
@@ -113,12 +113,12 @@ func (s *State) closeTxID() string {
 func (s *State) Balances() (self, peer Msat) {
 	if o, ok := s.OutFunding.Claim(); ok && s.OutFunding.Spend == nil {
 		all, _ := o.Value.Msat()
-		spent := min(s.Out.Spent, all)
+		spent := min(s.SpentOut(), all)
 		self, peer = self+all-spent, peer+spent
 	}
 	if o, ok := s.InFunding.Claim(); ok && s.InFunding.Spend == nil {
 		all, _ := o.Value.Msat()
-		spent := min(s.In.Spent, all)
+		spent := min(s.SpentIn(), all)
 		self, peer = self+spent, peer+all-spent
 	}
 	return self, peer

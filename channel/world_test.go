@@ -32,10 +32,11 @@ func drawOps(t *rapid.T, most int, kinds ...string) []op {
 }
 
 // life is what happens to honest peers.
-var life = []string{"pay", "pay", "pay", "go", "go", "go", "go", "go", "go", "connect", "connect", "cut", "crash", "mine", "picky"}
+var life = []string{"pay", "pay", "pay", "go", "go", "go", "go", "go", "go", "connect", "connect", "cut", "crash", "mine", "picky",
+	"authorise", "authorise", "draw", "draw", "draw", "draw", "void"}
 
 // death is how channels end.
-var death = []string{"pay", "go", "go", "go", "go", "go", "go", "go", "go", "go", "go", "go", "go", "go", "go", "go", "go", "connect", "connect", "connect",
+var death = []string{"pay", "authorise", "draw", "draw", "go", "go", "go", "go", "go", "go", "go", "go", "go", "go", "go", "go", "go", "go", "go", "go", "connect", "connect", "connect",
 	"connect", "cut", "crash", "mine", "mine", "reorg", "shuffle", "close", "close", "close", "force"}
 
 // play lets o happen.
@@ -49,6 +50,12 @@ func play(w *channeltest.World, o op) {
 		for i := range 1 + o.B%3 {
 			s.Pay(channel.Payment{ID: w.PaymentID(), Amount: channel.Msat(1 + (o.B>>2)%5_000_000), Ref: "ref"[:i%3]})
 		}
+	case "authorise":
+		authorise(s, o.B)
+	case "draw":
+		draw(s, o.B)
+	case "void":
+		voids(s, o.B)
 	case "go":
 		goOn(w, o.B)
 	case "connect":
@@ -72,6 +79,80 @@ func play(w *channeltest.World, o op) {
 	case "force":
 		_ = s.Tell(channel.CloseAlone{})
 	}
+}
+
+// authorise asks for some authorisations, of which one may raise another.
+func authorise(s *channeltest.Side, n int) {
+	var wishes []channel.Wish
+	for i := range 1 + n%3 {
+		w := channel.Wish{Max: channel.Msat((n >> (2 + i)) % 3_000_000)}
+		if d := s.State.OutDraws; d != nil && len(d.Open) > 0 && n%5 == i {
+			w = channel.Wish{Raise: d.Open[n%len(d.Open)].N, RaiseBy: channel.Msat(1 + n%700_000)}
+		}
+		wishes = append(wishes, w)
+	}
+	_ = s.Tell(channel.Authorise{Wishes: wishes})
+}
+
+// draw hands some letters of the peer's in, old ones too and in any order, and goes on with what runs.
+func draw(s *channeltest.Side, n int) {
+	var ops []channel.DrawOp
+	r := rand.New(rand.NewPCG(uint64(n), 2))
+	letters := s.Other().Letters
+	for range 1 + n%6 {
+		if len(letters) > 0 && r.IntN(3) > 0 {
+			l := letters[max(0, len(letters)-1-r.IntN(8))]
+			op := l.Charge(0)
+			if l.Raise == 0 && l.Max > 0 {
+				op.Amount = channel.Msat(r.Uint64N(uint64(l.Max) + 2)) // now and then more than it may
+			}
+			if r.IntN(9) == 0 {
+				op.Signature[5] ^= 1
+			}
+			ops = append(ops, op)
+		}
+		if d := s.State.InDraws; d != nil && len(d.Running) > 0 && r.IntN(2) > 0 {
+			run := d.Running[r.IntN(len(d.Running))]
+			op := channel.DrawOp{Kind: channel.EndDraw, N: run.N, Amount: channel.Msat(r.Uint64N(uint64(run.Held) + 1))}
+			if r.IntN(2) == 0 {
+				op.Kind, op.Amount, op.Keep = channel.HoldDraw, channel.Msat(r.IntN(400_000)), op.Amount
+			}
+			ops = append(ops, op)
+		}
+	}
+	_ = s.Draw(ops...)
+}
+
+// voids asks about some authorisations.
+func voids(s *channeltest.Side, n int) {
+	d := s.State.OutDraws
+	if d == nil {
+		return
+	}
+	var list []uint64
+	for i, o := range d.Open {
+		if (n>>(i%20))%2 == 0 {
+			list = append(list, o.N)
+		}
+	}
+	_ = s.Tell(channel.VoidDraws{N: list})
+}
+
+// rest lets what runs end, and what never arrived too.
+func rest(w *channeltest.World) {
+	for _, s := range w.Sides {
+		voids(s, 0)
+		for _, r := range runs(s) {
+			_ = s.Draw(channel.DrawOp{Kind: channel.EndDraw, N: r.N, Amount: r.Held})
+		}
+	}
+}
+
+func runs(s *channeltest.Side) []channel.RunningDraw {
+	if s.State.InDraws == nil {
+		return nil
+	}
+	return append([]channel.RunningDraw(nil), s.State.InDraws.Running...)
 }
 
 // goOn lets some small things happen, in an order that depends on n.
@@ -131,6 +212,8 @@ func TestPaymentsSurviveEverything(t *testing.T) {
 			play(w, o)
 			must(t, w.Check())
 		}
+		must(t, w.Quiet())
+		rest(w)
 		must(t, w.Quiet())
 		must(t, w.Agreed())
 	})
@@ -208,7 +291,7 @@ func TestVanishedPeerKeepsNothing(t *testing.T) {
 		if s.State.Phase != channel.PhaseClosed && (s.State.Terms.Out.Exists() || s.State.In.Total > 0) {
 			t.Fatalf("at block %d the channel is %s", w.Chain.Tip(), s.State.Phase)
 		}
-		least := s.State.In.Spent.SatCeil()
+		least := s.State.SpentIn().SatCeil()
 		if s.State.OutFunding.Tx != nil {
 			least += s.State.Terms.Out.Deposit - s.State.Out.Total.SatCeil()
 		}
@@ -263,7 +346,7 @@ func share(s *channeltest.Side, out bool) channel.Sat {
 	}
 	taken := payee.State.In.Total.SatCeil()
 	if f.Spend != nil && f.Spend.Kind == channel.SpentTogether {
-		taken = payer.Twin.Spent().SatCeil()
+		taken = (payer.Twin.Spent() + payer.Draws.Drawn()).SatCeil()
 	}
 	if out {
 		return deposit - taken

@@ -176,6 +176,34 @@ func checkLog(m *channel.LogRoot) error {
 	return nil
 }
 
+func checkDraws(m *channel.Draws) error {
+	n := len(m.Draws)
+	if n == 0 || n > channel.MaxReportDraws {
+		return malformed("draws has %d draws, want 1 to %d", n, channel.MaxReportDraws)
+	}
+	if m.FirstSeq == 0 || m.FirstSeq+uint64(n) < m.FirstSeq {
+		return malformed("draws.first_seq %d with %d draws is out of range", m.FirstSeq, n)
+	}
+	for _, d := range m.Draws {
+		if d.N == 0 {
+			return malformed("draws.draws.n is 0")
+		}
+	}
+	return nil
+}
+
+func checkDrawsVoid(m *channel.DrawsVoid) error {
+	if n := len(m.N); n == 0 || n > channel.MaxReportDraws {
+		return malformed("draws_void has %d numbers, want 1 to %d", n, channel.MaxReportDraws)
+	}
+	for i, n := range m.N {
+		if n == 0 || i > 0 && n <= m.N[i-1] {
+			return malformed("draws_void.n are not ascending from 1")
+		}
+	}
+	return nil
+}
+
 func checkHello(m *Hello) error {
 	if n := len(m.Versions); n == 0 || n > MaxVersions {
 		return malformed("hello has %d versions, want 1 to %d", n, MaxVersions)

@@ -19,7 +19,7 @@ func Decode(b []byte) (Message, error) {
 	}
 	r := newReader("envelope", b)
 	num := r.num
-	if num < numHello || num > numNewest || num == numReserved {
+	if num < numHello || num > numDrawsVoid || num == numReserved {
 		r.fail("unknown message")
 	}
 	body := r.bytes(num, "message")
@@ -80,8 +80,14 @@ func decodeBody(num protowire.Number, b []byte) (Message, error) {
 		return result(decodeRoot(b))
 	case numRootAck:
 		return result(decodeRootAck(b))
-	default:
+	case numRootRequest:
 		return result(decodeRootRequest(b))
+	case numDraws:
+		return result(decodeDraws(b))
+	case numDrawsAck:
+		return result(decodeDrawsAck(b))
+	default:
+		return result(decodeDrawsVoid(b))
 	}
 }
 
@@ -197,6 +203,7 @@ func decodeResync(b []byte) (*channel.Resync, error) {
 	}
 	m.Ready = r.bool(5, "ready")
 	m.Acked = r.uint64(6, "acked")
+	m.Draws = r.uint64(7, "draws")
 	if err := r.end(); err != nil {
 		return nil, err
 	}
@@ -291,6 +298,45 @@ func decodeRootRequest(b []byte) (*channel.RootRequest, error) {
 	return m, r.end()
 }
 
+func decodeDraws(b []byte) (*channel.Draws, error) {
+	m := new(channel.Draws)
+	r := newReader("draws", b)
+	r.fixed(1, "lane", m.Lane[:])
+	m.FirstSeq = r.uint64(2, "first_seq")
+	for r.is(3) && len(m.Draws) < channel.MaxReportDraws {
+		in := newReader("draws.draws", r.bytes(3, "draws"))
+		d := channel.Draw{N: in.uint64(1, "n"), Amount: channel.Msat(in.uint64(2, "amount"))}
+		r.adopt(in.end())
+		m.Draws = append(m.Draws, d)
+	}
+	r.fixed(4, "hash", m.Hash[:])
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	return m, checkDraws(m)
+}
+
+func decodeDrawsAck(b []byte) (*channel.DrawsAck, error) {
+	m := new(channel.DrawsAck)
+	r := newReader("draws_ack", b)
+	r.fixed(1, "lane", m.Lane[:])
+	m.Count = r.uint64(2, "count")
+	return m, r.end()
+}
+
+func decodeDrawsVoid(b []byte) (*channel.DrawsVoid, error) {
+	m := new(channel.DrawsVoid)
+	r := newReader("draws_void", b)
+	r.fixed(1, "lane", m.Lane[:])
+	for r.is(2) && len(m.N) < channel.MaxReportDraws {
+		m.N = append(m.N, r.uint64(2, "n"))
+	}
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	return m, checkDrawsVoid(m)
+}
+
 func (r *reader) log(num protowire.Number) (m channel.LogRoot) {
 	if !r.is(num) {
 		r.fail("log is missing")
@@ -319,6 +365,9 @@ func (r *reader) report(num protowire.Number, name string) (m channel.LaneReport
 	m.Spent = channel.Msat(in.uint64(3, "spent"))
 	in.optional(4, "signature", m.Signature[:])
 	in.optional(5, "hash", m.Hash[:])
+	m.Draws = in.uint64(6, "draws")
+	m.Drawn = channel.Msat(in.uint64(7, "drawn"))
+	in.optional(8, "draw_hash", m.DrawHash[:])
 	if m == (channel.LaneReport{}) {
 		in.fail("empty, should be left out")
 	}

@@ -101,6 +101,7 @@ var mayBeAbsent = map[protoreflect.FullName]bool{
 	"runnel.wire.v1.Accept.refund":        true,
 	"runnel.wire.v1.LaneReport.signature": true,
 	"runnel.wire.v1.LaneReport.hash":      true,
+	"runnel.wire.v1.LaneReport.draw_hash": true,
 }
 
 func toValue(field protoreflect.FieldDescriptor, v reflect.Value) protoreflect.Value {

@@ -33,6 +33,9 @@ const (
 	numRootAck
 	numRootRequest
 	numNewest
+	numDraws
+	numDrawsAck
+	numDrawsVoid
 )
 
 // Encode returns the one encoding of a message, or an error if a peer would refuse it.
@@ -142,6 +145,33 @@ func rooting(m Message) (protowire.Number, []byte, error) {
 	case *channel.RootRequest:
 		return numRootRequest, putBytes(nil, 1, m.Lane[:]), nil
 	}
+	return drawing(m)
+}
+
+// drawing encodes the messages about draws.
+func drawing(m Message) (protowire.Number, []byte, error) {
+	switch m := m.(type) {
+	case *channel.Draws:
+		b := putBytes(nil, 1, m.Lane[:])
+		b = putUint(b, 2, m.FirstSeq)
+		for _, d := range m.Draws {
+			var at int
+			b, at = begin(b, 3)
+			b = putUint(b, 1, d.N)
+			b = putUint(b, 2, uint64(d.Amount))
+			b = end(b, at)
+		}
+		return numDraws, putBytes(b, 4, m.Hash[:]), checkDraws(m)
+	case *channel.DrawsAck:
+		b := putBytes(nil, 1, m.Lane[:])
+		return numDrawsAck, putUint(b, 2, m.Count), nil
+	case *channel.DrawsVoid:
+		b := putBytes(nil, 1, m.Lane[:])
+		for _, n := range m.N {
+			b = putUint(b, 2, n)
+		}
+		return numDrawsVoid, b, checkDrawsVoid(m)
+	}
 	return 0, nil, fmt.Errorf("wire: %T is no message", m)
 }
 
@@ -188,7 +218,8 @@ func encodeResync(m *channel.Resync) []byte {
 		b = putOutpoint(b, 4, m.Funding)
 	}
 	b = putBool(b, 5, m.Ready)
-	return putUint(b, 6, m.Acked)
+	b = putUint(b, 6, m.Acked)
+	return putUint(b, 7, m.Draws)
 }
 
 // putReport leaves out the report of a lane that does not exist.
@@ -202,6 +233,9 @@ func putReport(b []byte, num protowire.Number, m *channel.LaneReport) []byte {
 	b = putUint(b, 3, uint64(m.Spent))
 	b = putOptional(b, 4, m.Signature[:])
 	b = putOptional(b, 5, m.Hash[:])
+	b = putUint(b, 6, m.Draws)
+	b = putUint(b, 7, uint64(m.Drawn))
+	b = putOptional(b, 8, m.DrawHash[:])
 	return end(b, at)
 }
 

@@ -13,6 +13,10 @@ const Version = 1
 // it gets no message about them.
 const FeatureRoots = 1
 
+// FeatureDraws is the optional bit of feature 1: metered use (protocol.md 14). A peer without it gets no message
+// about draws, and nothing is drawn on its lanes.
+const FeatureDraws = 3
+
 // Hello is the first message of each side.
 //
 // Features are numbers of bits, in the pairs of BOLT 9: for feature k, bit 2k says "I refuse peers

@@ -44,6 +44,8 @@ type sample struct {
 
 func samples() []sample {
 	report := channel.LaneReport{NextSeq: 7, Total: 1234, Spent: 1200, Signature: fill[channel.Signature](9), Hash: fill[[32]byte](3)}
+	drawn := report
+	drawn.Draws, drawn.Drawn, drawn.DrawHash = 12, 34, fill[[32]byte](7)
 	funding := channel.Outpoint{TxID: fill[[32]byte](0xa0), Index: 1}
 	id, lane := fill[channel.ID](1), fill[channel.LaneID](2)
 	log := channel.LogRoot{Lane: lane, Size: 300, Total: 1026, Spent: 1000, Hash: fill[[32]byte](8), Root: fill[[32]byte](6), Time: 1_800_000_000}
@@ -77,6 +79,12 @@ func samples() []sample {
 		{"root", "root", &channel.Root{Log: log, Signature: fill[channel.Signature](4)}},
 		{"root_bare", "root", &channel.Root{Log: channel.LogRoot{Size: 1}}},
 		{"root_ack", "root_ack", &channel.RootAck{Log: log, Payee: fill[channel.Signature](4), Payer: fill[channel.Signature](5)}},
+		{"resync_draws", "resync", &channel.Resync{Channel: id, Phase: channel.PhaseOpen, In: drawn, Acked: 44, Draws: 12}},
+		{"draws", "draws", &channel.Draws{Lane: lane, FirstSeq: 7, Draws: []channel.Draw{{N: 9, Amount: 25}, {N: 300}}, Hash: fill[[32]byte](4)}},
+		{"draws_one", "draws", &channel.Draws{Lane: lane, FirstSeq: 1, Draws: []channel.Draw{{N: math.MaxUint64, Amount: math.MaxUint64}}}},
+		{"draws_ack", "draws_ack", &channel.DrawsAck{Lane: lane, Count: 8}},
+		{"draws_ack_none", "draws_ack", &channel.DrawsAck{Lane: lane}},
+		{"draws_void", "draws_void", &channel.DrawsVoid{Lane: lane, N: []uint64{3, 200, math.MaxUint64}}},
 		{"root_request", "root_request", &channel.RootRequest{Lane: lane}},
 	}
 }

@@ -35,6 +35,8 @@ func (s *Side) do(e channel.Effect) {
 	case channel.CheckNewest:
 		ok := Valid(s.State.Terms.In.ID(), e.Report.Total, e.Report.Signature)
 		_ = s.feed(channel.NewestChecked{OK: ok, Report: e.Report})
+	case channel.CheckDraw:
+		_ = s.feed(channel.DrawChecked{OK: Valid(s.State.Terms.In.ID(), e.Total, e.Signature)})
 	case channel.Fund:
 		s.fund()
 	case channel.AskPayout:

@@ -14,6 +14,9 @@ type Side struct {
 	State channel.State
 	Gone  bool // vanished for good
 	Twin  *Twin
+	Draws *DrawTwin // of the own lane
+	// Letters are all authorisations that this side gave, as its program has them.
+	Letters []Letter
 	// Refuse is the policy of the payee.
 	Refuse func(channel.Payment) channel.RefuseReason
 	// Poor makes funding fail, Mute makes signing fail.
@@ -31,15 +34,17 @@ type Side struct {
 	stepped  bool             // since the disk was compared with the state
 	wait     []channel.Payment
 	closes   map[[16]byte]*Tx
+	asked    []channel.DrawOp // whose results are due
 }
 
 // Disk is what survives a crash.
 type Disk struct {
-	Cold, Out, In []byte
-	Sent          map[uint64]*channel.Frame     // own frames by first sequence number
-	Taken         map[uint64]channel.FrameFound // the peer's, with answers
-	IDs           map[channel.PaymentID]bool    // of own payments
-	Scanned       []uint64
+	Cold, Out, In     []byte
+	OutDraws, InDraws []byte
+	Sent              map[uint64]*channel.Frame     // own frames by first sequence number
+	Taken             map[uint64]channel.FrameFound // the peer's, with answers
+	IDs               map[channel.PaymentID]bool    // of own payments
+	Scanned           []uint64
 }
 
 func (d *Disk) clone() Disk {
@@ -58,17 +63,19 @@ func clone[K comparable, V any](m map[K]V) map[K]V {
 
 // turn is what one step wants done: stored in one piece, then sent, then published, then the rest.
 type turn struct {
-	cold, out, in []byte
-	saves         []channel.SaveFrame
-	scanned       []uint64
-	facts         []func() error
-	sends         []channel.Message
-	publish       []channel.OwnTx
-	jobs          []channel.Effect
+	cold, out, in     []byte
+	outDraws, inDraws []byte
+	letters           []Letter
+	saves             []channel.SaveFrame
+	scanned           []uint64
+	facts             []func() error
+	sends             []channel.Message
+	publish           []channel.OwnTx
+	jobs              []channel.Effect
 }
 
 func (t *turn) stores() bool {
-	return t.out != nil || len(t.saves) > 0 || t.scanned != nil || len(t.facts) > 0
+	return t.out != nil || t.outDraws != nil || t.inDraws != nil || len(t.saves) > 0 || t.scanned != nil || len(t.facts) > 0
 }
 
 func (t *turn) empty() bool {
@@ -128,7 +135,7 @@ func (s *Side) sort(effects []channel.Effect) *turn {
 		case channel.Moved, channel.LaneChanged, channel.Alert, channel.Misbehaved:
 			s.w.note("%s: %s", s.Name, TellEffect(e))
 			s.w.judge(s, e)
-		case channel.Sign, channel.Verify, channel.FindFrame, channel.CheckProof, channel.CheckNewest:
+		case channel.Sign, channel.Verify, channel.FindFrame, channel.CheckProof, channel.CheckNewest, channel.CheckDraw:
 			if _, ok := e.(channel.Verify); ok {
 				s.checking = true
 			}
@@ -136,7 +143,9 @@ func (s *Side) sort(effects []channel.Effect) *turn {
 				s.jobs = append(s.jobs, e)
 			}
 		default:
-			t.jobs = append(t.jobs, e)
+			if !s.sortDraws(t, e) {
+				t.jobs = append(t.jobs, e)
+			}
 		}
 	}
 	return t
@@ -169,7 +178,7 @@ func (s *Side) now(effects []channel.Effect) {
 	}
 	for _, e := range effects {
 		switch e.(type) {
-		case channel.Sign, channel.Verify, channel.FindFrame, channel.CheckProof, channel.CheckNewest:
+		case channel.Sign, channel.Verify, channel.FindFrame, channel.CheckProof, channel.CheckNewest, channel.CheckDraw:
 			s.do(e)
 		}
 	}
@@ -211,6 +220,15 @@ func (s *Side) commit(t *turn) {
 		s.w.must(s.grows(d.In, t.in))
 		d.Out, d.In = t.out, t.in
 	}
+	if t.outDraws != nil {
+		d.OutDraws = t.outDraws
+	}
+	if t.inDraws != nil {
+		d.InDraws = t.inDraws
+	}
+	if t.out == nil && (t.outDraws != nil || t.inDraws != nil) {
+		s.w.fail("%s stores draws without the lane", s.Name)
+	}
 	for _, f := range t.saves {
 		if !f.Out {
 			d.Taken[f.Frame.FirstSeq] = channel.FrameFound{Stored: f.Frame, Ack: f.Ack}
@@ -230,6 +248,8 @@ func (s *Side) commit(t *turn) {
 		}
 	}
 	t.cold, t.out, t.in, t.saves, t.scanned, t.facts = nil, nil, nil, nil, nil, nil
+	s.Letters = append(s.Letters, t.letters...)
+	t.outDraws, t.inDraws, t.letters = nil, nil, nil
 }
 
 // grows checks that a durable lane never falls behind an older one.
@@ -431,7 +451,7 @@ func (s *Side) Crash() {
 
 func (s *Side) lose() {
 	s.turns, s.jobs, s.frames, s.wait = nil, nil, nil, nil
-	s.checking, s.closes = false, map[[16]byte]*Tx{}
+	s.checking, s.closes, s.asked = false, map[[16]byte]*Tx{}, nil
 }
 
 func (s *Side) restart() {
@@ -439,6 +459,7 @@ func (s *Side) restart() {
 	s.w.must(err)
 	s.State = st
 	s.scanned = s.disk.Scanned
+	_ = s.feed(channel.DrawsLost{})
 	_ = s.feed(channel.Height{Tip: Base + uint32(len(s.scanned)) - 1})
 	for s.Scan() { // nothing is taken before the chain was looked at
 	}
@@ -449,7 +470,11 @@ func (s *Side) load() (channel.State, error) {
 	if err != nil {
 		return channel.State{}, fmt.Errorf("%s: %w", s.Name, err)
 	}
-	return channel.Load(s.disk.Cold, s.disk.Out, s.disk.In, unacked)
+	st, err := channel.Load(s.disk.Cold, s.disk.Out, s.disk.In, unacked)
+	if err != nil {
+		return st, err
+	}
+	return st.WithDraws(s.disk.OutDraws, s.disk.InDraws)
 }
 
 // unacked are the own frames that wait for an answer.

@@ -22,6 +22,12 @@ func TellMessage(m channel.Message) string {
 		return fmt.Sprintf("resync: %s, next %d, total %d, spent %d, answered %d", m.Phase, m.In.NextSeq, m.In.Total, m.In.Spent, m.Acked)
 	case *channel.Newest:
 		return fmt.Sprintf("newest voucher: next %d, total %d, spent %d", m.Out.NextSeq, m.Out.Total, m.Out.Spent)
+	case *channel.Draws:
+		return fmt.Sprintf("draws %s ended: %v", span(m.FirstSeq, m.FirstSeq+uint64(len(m.Draws))), m.Draws)
+	case *channel.DrawsAck:
+		return fmt.Sprintf("accepted %d draws", m.Count)
+	case *channel.DrawsVoid:
+		return fmt.Sprintf("what became of %d?", m.N)
 	case *channel.Stop:
 		return fmt.Sprintf("stop: next %d, total %d, spent %d", m.In.NextSeq, m.In.Total, m.In.Spent)
 	case *channel.Refuse:

@@ -91,7 +91,7 @@ func lane(n byte, expiry uint32, deposit channel.Sat) channel.LaneTerms {
 }
 
 func (w *World) side(name string, t channel.Terms) *Side {
-	s := &Side{Name: name, State: channel.New(t), Twin: NewTwin(), w: w, closes: map[[16]byte]*Tx{}}
+	s := &Side{Name: name, State: channel.New(t), Twin: NewTwin(), Draws: NewDrawTwin(), w: w, closes: map[[16]byte]*Tx{}}
 	cold, err := s.State.MarshalCold()
 	w.must(err)
 	s.scanned = []uint64{w.Chain.Blocks[0].Hash}
@@ -167,7 +167,7 @@ func (w *World) Connect() {
 	w.note("connected")
 	for _, s := range w.Sides {
 		s.mail, s.frames = nil, nil
-		_ = s.feed(channel.Connected{})
+		_ = s.feed(channel.Connected{Draws: true})
 	}
 }
 
@@ -288,7 +288,7 @@ func (s *Side) check() (errs []error) {
 func (s *Side) checkDisk() (errs []error) {
 	t := &turn{}
 	s.save(t, true)
-	if !bytes.Equal(t.cold, s.disk.Cold) || !bytes.Equal(t.out, s.disk.Out) || !bytes.Equal(t.in, s.disk.In) {
+	if !bytes.Equal(t.cold, s.disk.Cold) || !bytes.Equal(t.out, s.disk.Out) || !bytes.Equal(t.in, s.disk.In) || !s.sameDraws() {
 		errs = append(errs, fmt.Errorf("%s: the state was changed and not saved: %s", s.Name, difference(string(t.cold), string(s.disk.Cold))))
 	}
 	unacked, err := s.disk.unacked()
@@ -299,6 +299,19 @@ func (s *Side) checkDisk() (errs []error) {
 		errs = append(errs, fmt.Errorf("%s: %d frames wait for an answer, %d after a crash", s.Name, len(s.State.Unacked), len(unacked)))
 	}
 	return errs
+}
+
+func (s *Side) sameDraws() bool {
+	var out, in []byte
+	if d := s.State.OutDraws; d != nil {
+		out, _ = d.MarshalBinary()
+	}
+	if d := s.State.InDraws; d != nil {
+		in, _ = d.MarshalBinary()
+	}
+	nothing := (*channel.InDraws)(&channel.InDraws{})
+	empty, _ := nothing.MarshalBinary()
+	return bytes.Equal(out, s.disk.OutDraws) && (bytes.Equal(in, s.disk.InDraws) || s.disk.InDraws == nil && bytes.Equal(in, empty))
 }
 
 func difference(a, b string) string {
@@ -337,11 +350,15 @@ func checkLane(payer, payee *Side) (errs []error) {
 	if in.Spent != twin.Spent() {
 		bad("spent is %d msat, the twin says %d", in.Spent, twin.Spent())
 	}
-	if in.Credit() > twin.Refused() {
-		bad("credit of %d msat, only %d were refused", in.Credit(), twin.Refused())
+	if err := checkDraws(payer, payee); err != nil {
+		bad("%w", err)
 	}
-	if out.Total > twin.Signable() {
-		bad("vouchered %d msat, the payments sum up to %d", out.Total, twin.Signable())
+	asked := payer.Asked()
+	if in.Credit() > twin.Refused()+asked+twin.sum(func(e *Entry) bool { return e.Taken == nil && asked > 0 }) {
+		bad("credit of %d msat, only %d were refused and %d authorised", in.Credit(), twin.Refused(), asked)
+	}
+	if out.Total > twin.Signable()+asked {
+		bad("vouchered %d msat, the payments sum up to %d and %d were authorised", out.Total, twin.Signable(), asked)
 	}
 	for _, e := range twin.Payments {
 		if e.Told != nil && e.Taken != nil && *e.Taken == channel.Accepted && *e.Told != channel.Accepted && payer.State.OutFunding.Spend != nil &&
@@ -363,8 +380,11 @@ func (w *World) Agreed() error {
 		if !s.State.Terms.Out.Exists() {
 			continue
 		}
-		if out.Total != in.Total || out.Spent != in.Spent || out.NextSeq != in.NextSeq || out.Acked != in.NextSeq || out.Hash != in.Hash {
+		if out.Total != in.Total && (s.Asked() == 0 || out.Total < in.Total) || out.Spent != in.Spent || out.NextSeq != in.NextSeq || out.Acked != in.NextSeq || out.Hash != in.Hash {
 			errs = append(errs, fmt.Errorf("%s's lane: %+v and %+v", s.Name, out, in))
+		}
+		if a, b := s.State.OutDraws, s.peer.State.InDraws; a != nil && b != nil && (a.Count != b.Count || a.Hash != b.Hash || a.Drawn != b.Drawn || b.Told != b.Count) {
+			errs = append(errs, fmt.Errorf("%s's draws: %d of %d msat, and %d of %d of which %d are told", s.Name, a.Count, a.Drawn, b.Count, b.Drawn, b.Told))
 		}
 	}
 	return errors.Join(errs...)

@@ -55,6 +55,9 @@ type Envelope struct {
 	//	*Envelope_RootAck
 	//	*Envelope_RootRequest
 	//	*Envelope_Newest
+	//	*Envelope_Draws
+	//	*Envelope_DrawsAck
+	//	*Envelope_DrawsVoid
 	Message       isEnvelope_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -259,6 +262,33 @@ func (x *Envelope) GetNewest() *Newest {
 	return nil
 }
 
+func (x *Envelope) GetDraws() *Draws {
+	if x != nil {
+		if x, ok := x.Message.(*Envelope_Draws); ok {
+			return x.Draws
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetDrawsAck() *DrawsAck {
+	if x != nil {
+		if x, ok := x.Message.(*Envelope_DrawsAck); ok {
+			return x.DrawsAck
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetDrawsVoid() *DrawsVoid {
+	if x != nil {
+		if x, ok := x.Message.(*Envelope_DrawsVoid); ok {
+			return x.DrawsVoid
+		}
+	}
+	return nil
+}
+
 type isEnvelope_Message interface {
 	isEnvelope_Message()
 }
@@ -335,6 +365,18 @@ type Envelope_Newest struct {
 	Newest *Newest `protobuf:"bytes,19,opt,name=newest,proto3,oneof"`
 }
 
+type Envelope_Draws struct {
+	Draws *Draws `protobuf:"bytes,20,opt,name=draws,proto3,oneof"`
+}
+
+type Envelope_DrawsAck struct {
+	DrawsAck *DrawsAck `protobuf:"bytes,21,opt,name=draws_ack,json=drawsAck,proto3,oneof"`
+}
+
+type Envelope_DrawsVoid struct {
+	DrawsVoid *DrawsVoid `protobuf:"bytes,22,opt,name=draws_void,json=drawsVoid,proto3,oneof"`
+}
+
 func (*Envelope_Hello) isEnvelope_Message() {}
 
 func (*Envelope_Error) isEnvelope_Message() {}
@@ -370,6 +412,12 @@ func (*Envelope_RootAck) isEnvelope_Message() {}
 func (*Envelope_RootRequest) isEnvelope_Message() {}
 
 func (*Envelope_Newest) isEnvelope_Message() {}
+
+func (*Envelope_Draws) isEnvelope_Message() {}
+
+func (*Envelope_DrawsAck) isEnvelope_Message() {}
+
+func (*Envelope_DrawsVoid) isEnvelope_Message() {}
 
 // Hello is the first message of each side.
 type Hello struct {
@@ -1221,8 +1269,11 @@ type LaneReport struct {
 	NextSeq       uint64                 `protobuf:"varint,1,opt,name=next_seq,json=nextSeq,proto3" json:"next_seq,omitempty"`
 	Total         uint64                 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
 	Spent         uint64                 `protobuf:"varint,3,opt,name=spent,proto3" json:"spent,omitempty"`
-	Signature     []byte                 `protobuf:"bytes,4,opt,name=signature,proto3" json:"signature,omitempty"` // newest voucher; absent while total is 0
-	Hash          []byte                 `protobuf:"bytes,5,opt,name=hash,proto3" json:"hash,omitempty"`           // of the lane; absent while all zero
+	Signature     []byte                 `protobuf:"bytes,4,opt,name=signature,proto3" json:"signature,omitempty"`               // newest voucher; absent while total is 0
+	Hash          []byte                 `protobuf:"bytes,5,opt,name=hash,proto3" json:"hash,omitempty"`                         // of the lane; absent while all zero
+	Draws         uint64                 `protobuf:"varint,6,opt,name=draws,proto3" json:"draws,omitempty"`                      // draws that ended
+	Drawn         uint64                 `protobuf:"varint,7,opt,name=drawn,proto3" json:"drawn,omitempty"`                      // their sum, which is not in spent
+	DrawHash      []byte                 `protobuf:"bytes,8,opt,name=draw_hash,json=drawHash,proto3" json:"draw_hash,omitempty"` // of their chain; absent while all zero
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1292,6 +1343,27 @@ func (x *LaneReport) GetHash() []byte {
 	return nil
 }
 
+func (x *LaneReport) GetDraws() uint64 {
+	if x != nil {
+		return x.Draws
+	}
+	return 0
+}
+
+func (x *LaneReport) GetDrawn() uint64 {
+	if x != nil {
+		return x.Drawn
+	}
+	return 0
+}
+
+func (x *LaneReport) GetDrawHash() []byte {
+	if x != nil {
+		return x.DrawHash
+	}
+	return nil
+}
+
 // Resync opens every connection, for each channel.
 type Resync struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1301,6 +1373,7 @@ type Resync struct {
 	Funding       *Outpoint              `protobuf:"bytes,4,opt,name=funding,proto3" json:"funding,omitempty"` // of the lane on which the sender pays; absent when not funded
 	Ready         bool                   `protobuf:"varint,5,opt,name=ready,proto3" json:"ready,omitempty"`
 	Acked         uint64                 `protobuf:"varint,6,opt,name=acked,proto3" json:"acked,omitempty"`
+	Draws         uint64                 `protobuf:"varint,7,opt,name=draws,proto3" json:"draws,omitempty"` // on the lane on which the sender pays: draws that it accepted
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1373,6 +1446,13 @@ func (x *Resync) GetReady() bool {
 func (x *Resync) GetAcked() uint64 {
 	if x != nil {
 		return x.Acked
+	}
+	return 0
+}
+
+func (x *Resync) GetDraws() uint64 {
+	if x != nil {
+		return x.Draws
 	}
 	return 0
 }
@@ -1934,11 +2014,240 @@ func (x *Newest) GetOut() *LaneReport {
 	return nil
 }
 
+// Draw is one that ended.
+type Draw struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	N             uint64                 `protobuf:"varint,1,opt,name=n,proto3" json:"n,omitempty"` // of its authorisation
+	Amount        uint64                 `protobuf:"varint,2,opt,name=amount,proto3" json:"amount,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Draw) Reset() {
+	*x = Draw{}
+	mi := &file_wire_wirepb_wire_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Draw) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Draw) ProtoMessage() {}
+
+func (x *Draw) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_wirepb_wire_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Draw.ProtoReflect.Descriptor instead.
+func (*Draw) Descriptor() ([]byte, []int) {
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Draw) GetN() uint64 {
+	if x != nil {
+		return x.N
+	}
+	return 0
+}
+
+func (x *Draw) GetAmount() uint64 {
+	if x != nil {
+		return x.Amount
+	}
+	return 0
+}
+
+// Draws reports to the payer which draws ended, in the order of their chain. These messages are for peers with
+// feature 1 (bit 3).
+type Draws struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lane          []byte                 `protobuf:"bytes,1,opt,name=lane,proto3" json:"lane,omitempty"`
+	FirstSeq      uint64                 `protobuf:"varint,2,opt,name=first_seq,json=firstSeq,proto3" json:"first_seq,omitempty"` // of the first draw; the others follow without gaps
+	Draws         []*Draw                `protobuf:"bytes,3,rep,name=draws,proto3" json:"draws,omitempty"`
+	Hash          []byte                 `protobuf:"bytes,4,opt,name=hash,proto3" json:"hash,omitempty"` // of the chain after the last
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Draws) Reset() {
+	*x = Draws{}
+	mi := &file_wire_wirepb_wire_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Draws) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Draws) ProtoMessage() {}
+
+func (x *Draws) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_wirepb_wire_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Draws.ProtoReflect.Descriptor instead.
+func (*Draws) Descriptor() ([]byte, []int) {
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Draws) GetLane() []byte {
+	if x != nil {
+		return x.Lane
+	}
+	return nil
+}
+
+func (x *Draws) GetFirstSeq() uint64 {
+	if x != nil {
+		return x.FirstSeq
+	}
+	return 0
+}
+
+func (x *Draws) GetDraws() []*Draw {
+	if x != nil {
+		return x.Draws
+	}
+	return nil
+}
+
+func (x *Draws) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+// DrawsAck is the payer's durable answer: as many draws of the lane it has accepted.
+type DrawsAck struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lane          []byte                 `protobuf:"bytes,1,opt,name=lane,proto3" json:"lane,omitempty"`
+	Count         uint64                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrawsAck) Reset() {
+	*x = DrawsAck{}
+	mi := &file_wire_wirepb_wire_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrawsAck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrawsAck) ProtoMessage() {}
+
+func (x *DrawsAck) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_wirepb_wire_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrawsAck.ProtoReflect.Descriptor instead.
+func (*DrawsAck) Descriptor() ([]byte, []int) {
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *DrawsAck) GetLane() []byte {
+	if x != nil {
+		return x.Lane
+	}
+	return nil
+}
+
+func (x *DrawsAck) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// DrawsVoid names authorisations of which the payer has heard nothing; those that never reached the payee end.
+type DrawsVoid struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lane          []byte                 `protobuf:"bytes,1,opt,name=lane,proto3" json:"lane,omitempty"`
+	N             []uint64               `protobuf:"varint,2,rep,name=n,proto3" json:"n,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrawsVoid) Reset() {
+	*x = DrawsVoid{}
+	mi := &file_wire_wirepb_wire_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrawsVoid) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrawsVoid) ProtoMessage() {}
+
+func (x *DrawsVoid) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_wirepb_wire_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrawsVoid.ProtoReflect.Descriptor instead.
+func (*DrawsVoid) Descriptor() ([]byte, []int) {
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *DrawsVoid) GetLane() []byte {
+	if x != nil {
+		return x.Lane
+	}
+	return nil
+}
+
+func (x *DrawsVoid) GetN() []uint64 {
+	if x != nil {
+		return x.N
+	}
+	return nil
+}
+
 var File_wire_wirepb_wire_proto protoreflect.FileDescriptor
 
 const file_wire_wirepb_wire_proto_rawDesc = "" +
 	"\n" +
-	"\x16wire/wirepb/wire.proto\x12\x0erunnel.wire.v1\"\xad\a\n" +
+	"\x16wire/wirepb/wire.proto\x12\x0erunnel.wire.v1\"\xd1\b\n" +
 	"\bEnvelope\x12-\n" +
 	"\x05hello\x18\x01 \x01(\v2\x15.runnel.wire.v1.HelloH\x00R\x05hello\x12-\n" +
 	"\x05error\x18\x02 \x01(\v2\x15.runnel.wire.v1.ErrorH\x00R\x05error\x12*\n" +
@@ -1961,7 +2270,11 @@ const file_wire_wirepb_wire_proto_rawDesc = "" +
 	"\x04root\x18\x10 \x01(\v2\x14.runnel.wire.v1.RootH\x00R\x04root\x124\n" +
 	"\broot_ack\x18\x11 \x01(\v2\x17.runnel.wire.v1.RootAckH\x00R\arootAck\x12@\n" +
 	"\froot_request\x18\x12 \x01(\v2\x1b.runnel.wire.v1.RootRequestH\x00R\vrootRequest\x120\n" +
-	"\x06newest\x18\x13 \x01(\v2\x16.runnel.wire.v1.NewestH\x00R\x06newestB\t\n" +
+	"\x06newest\x18\x13 \x01(\v2\x16.runnel.wire.v1.NewestH\x00R\x06newest\x12-\n" +
+	"\x05draws\x18\x14 \x01(\v2\x15.runnel.wire.v1.DrawsH\x00R\x05draws\x127\n" +
+	"\tdraws_ack\x18\x15 \x01(\v2\x18.runnel.wire.v1.DrawsAckH\x00R\bdrawsAck\x12:\n" +
+	"\n" +
+	"draws_void\x18\x16 \x01(\v2\x19.runnel.wire.v1.DrawsVoidH\x00R\tdrawsVoidB\t\n" +
 	"\amessageJ\x04\b\x05\x10\x06\"o\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bversions\x18\x01 \x03(\rR\bversions\x12\x18\n" +
@@ -2027,21 +2340,25 @@ const file_wire_wirepb_wire_proto_rawDesc = "" +
 	"\x05total\x18\x03 \x01(\x04R\x05total\x12\x14\n" +
 	"\x05spent\x18\x04 \x01(\x04R\x05spent\x121\n" +
 	"\arefused\x18\x05 \x03(\v2\x17.runnel.wire.v1.RefusalR\arefused\x12\x12\n" +
-	"\x04hash\x18\x06 \x01(\fR\x04hash\"\x85\x01\n" +
+	"\x04hash\x18\x06 \x01(\fR\x04hash\"\xce\x01\n" +
 	"\n" +
 	"LaneReport\x12\x19\n" +
 	"\bnext_seq\x18\x01 \x01(\x04R\anextSeq\x12\x14\n" +
 	"\x05total\x18\x02 \x01(\x04R\x05total\x12\x14\n" +
 	"\x05spent\x18\x03 \x01(\x04R\x05spent\x12\x1c\n" +
 	"\tsignature\x18\x04 \x01(\fR\tsignature\x12\x12\n" +
-	"\x04hash\x18\x05 \x01(\fR\x04hash\"\xc4\x01\n" +
+	"\x04hash\x18\x05 \x01(\fR\x04hash\x12\x14\n" +
+	"\x05draws\x18\x06 \x01(\x04R\x05draws\x12\x14\n" +
+	"\x05drawn\x18\a \x01(\x04R\x05drawn\x12\x1b\n" +
+	"\tdraw_hash\x18\b \x01(\fR\bdrawHash\"\xda\x01\n" +
 	"\x06Resync\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\fR\achannel\x12\x14\n" +
 	"\x05phase\x18\x02 \x01(\rR\x05phase\x12*\n" +
 	"\x02in\x18\x03 \x01(\v2\x1a.runnel.wire.v1.LaneReportR\x02in\x122\n" +
 	"\afunding\x18\x04 \x01(\v2\x18.runnel.wire.v1.OutpointR\afunding\x12\x14\n" +
 	"\x05ready\x18\x05 \x01(\bR\x05ready\x12\x14\n" +
-	"\x05acked\x18\x06 \x01(\x04R\x05acked\"d\n" +
+	"\x05acked\x18\x06 \x01(\x04R\x05acked\x12\x14\n" +
+	"\x05draws\x18\a \x01(\x04R\x05draws\"d\n" +
 	"\x04Stop\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\fR\achannel\x12*\n" +
 	"\x02in\x18\x02 \x01(\v2\x1a.runnel.wire.v1.LaneReportR\x02in\x12\x16\n" +
@@ -2079,7 +2396,21 @@ const file_wire_wirepb_wire_proto_rawDesc = "" +
 	"\x04lane\x18\x01 \x01(\fR\x04lane\"J\n" +
 	"\x06Newest\x12\x12\n" +
 	"\x04lane\x18\x01 \x01(\fR\x04lane\x12,\n" +
-	"\x03out\x18\x02 \x01(\v2\x1a.runnel.wire.v1.LaneReportR\x03outB&Z$github.com/runnel/runnel/wire/wirepbb\x06proto3"
+	"\x03out\x18\x02 \x01(\v2\x1a.runnel.wire.v1.LaneReportR\x03out\",\n" +
+	"\x04Draw\x12\f\n" +
+	"\x01n\x18\x01 \x01(\x04R\x01n\x12\x16\n" +
+	"\x06amount\x18\x02 \x01(\x04R\x06amount\"x\n" +
+	"\x05Draws\x12\x12\n" +
+	"\x04lane\x18\x01 \x01(\fR\x04lane\x12\x1b\n" +
+	"\tfirst_seq\x18\x02 \x01(\x04R\bfirstSeq\x12*\n" +
+	"\x05draws\x18\x03 \x03(\v2\x14.runnel.wire.v1.DrawR\x05draws\x12\x12\n" +
+	"\x04hash\x18\x04 \x01(\fR\x04hash\"4\n" +
+	"\bDrawsAck\x12\x12\n" +
+	"\x04lane\x18\x01 \x01(\fR\x04lane\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\"1\n" +
+	"\tDrawsVoid\x12\x12\n" +
+	"\x04lane\x18\x01 \x01(\fR\x04lane\x12\x10\n" +
+	"\x01n\x18\x02 \x03(\x04B\x02\x10\x00R\x01nB&Z$github.com/runnel/runnel/wire/wirepbb\x06proto3"
 
 var (
 	file_wire_wirepb_wire_proto_rawDescOnce sync.Once
@@ -2093,7 +2424,7 @@ func file_wire_wirepb_wire_proto_rawDescGZIP() []byte {
 	return file_wire_wirepb_wire_proto_rawDescData
 }
 
-var file_wire_wirepb_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_wire_wirepb_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_wire_wirepb_wire_proto_goTypes = []any{
 	(*Envelope)(nil),    // 0: runnel.wire.v1.Envelope
 	(*Hello)(nil),       // 1: runnel.wire.v1.Hello
@@ -2119,6 +2450,10 @@ var file_wire_wirepb_wire_proto_goTypes = []any{
 	(*RootAck)(nil),     // 21: runnel.wire.v1.RootAck
 	(*RootRequest)(nil), // 22: runnel.wire.v1.RootRequest
 	(*Newest)(nil),      // 23: runnel.wire.v1.Newest
+	(*Draw)(nil),        // 24: runnel.wire.v1.Draw
+	(*Draws)(nil),       // 25: runnel.wire.v1.Draws
+	(*DrawsAck)(nil),    // 26: runnel.wire.v1.DrawsAck
+	(*DrawsVoid)(nil),   // 27: runnel.wire.v1.DrawsVoid
 }
 var file_wire_wirepb_wire_proto_depIdxs = []int32{
 	1,  // 0: runnel.wire.v1.Envelope.hello:type_name -> runnel.wire.v1.Hello
@@ -2139,20 +2474,24 @@ var file_wire_wirepb_wire_proto_depIdxs = []int32{
 	21, // 15: runnel.wire.v1.Envelope.root_ack:type_name -> runnel.wire.v1.RootAck
 	22, // 16: runnel.wire.v1.Envelope.root_request:type_name -> runnel.wire.v1.RootRequest
 	23, // 17: runnel.wire.v1.Envelope.newest:type_name -> runnel.wire.v1.Newest
-	6,  // 18: runnel.wire.v1.Funded.funding:type_name -> runnel.wire.v1.Outpoint
-	9,  // 19: runnel.wire.v1.Frame.payments:type_name -> runnel.wire.v1.Payment
-	11, // 20: runnel.wire.v1.Ack.refused:type_name -> runnel.wire.v1.Refusal
-	13, // 21: runnel.wire.v1.Resync.in:type_name -> runnel.wire.v1.LaneReport
-	6,  // 22: runnel.wire.v1.Resync.funding:type_name -> runnel.wire.v1.Outpoint
-	13, // 23: runnel.wire.v1.Stop.in:type_name -> runnel.wire.v1.LaneReport
-	19, // 24: runnel.wire.v1.Root.log:type_name -> runnel.wire.v1.LogRoot
-	19, // 25: runnel.wire.v1.RootAck.log:type_name -> runnel.wire.v1.LogRoot
-	13, // 26: runnel.wire.v1.Newest.out:type_name -> runnel.wire.v1.LaneReport
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	25, // 18: runnel.wire.v1.Envelope.draws:type_name -> runnel.wire.v1.Draws
+	26, // 19: runnel.wire.v1.Envelope.draws_ack:type_name -> runnel.wire.v1.DrawsAck
+	27, // 20: runnel.wire.v1.Envelope.draws_void:type_name -> runnel.wire.v1.DrawsVoid
+	6,  // 21: runnel.wire.v1.Funded.funding:type_name -> runnel.wire.v1.Outpoint
+	9,  // 22: runnel.wire.v1.Frame.payments:type_name -> runnel.wire.v1.Payment
+	11, // 23: runnel.wire.v1.Ack.refused:type_name -> runnel.wire.v1.Refusal
+	13, // 24: runnel.wire.v1.Resync.in:type_name -> runnel.wire.v1.LaneReport
+	6,  // 25: runnel.wire.v1.Resync.funding:type_name -> runnel.wire.v1.Outpoint
+	13, // 26: runnel.wire.v1.Stop.in:type_name -> runnel.wire.v1.LaneReport
+	19, // 27: runnel.wire.v1.Root.log:type_name -> runnel.wire.v1.LogRoot
+	19, // 28: runnel.wire.v1.RootAck.log:type_name -> runnel.wire.v1.LogRoot
+	13, // 29: runnel.wire.v1.Newest.out:type_name -> runnel.wire.v1.LaneReport
+	24, // 30: runnel.wire.v1.Draws.draws:type_name -> runnel.wire.v1.Draw
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_wire_wirepb_wire_proto_init() }
@@ -2179,6 +2518,9 @@ func file_wire_wirepb_wire_proto_init() {
 		(*Envelope_RootAck)(nil),
 		(*Envelope_RootRequest)(nil),
 		(*Envelope_Newest)(nil),
+		(*Envelope_Draws)(nil),
+		(*Envelope_DrawsAck)(nil),
+		(*Envelope_DrawsVoid)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2186,7 +2528,7 @@ func file_wire_wirepb_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_wirepb_wire_proto_rawDesc), len(file_wire_wirepb_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
