@@ -29,20 +29,22 @@ const (
 	RuleInvalid         = "invalid"
 	RuleMaxPayment      = "max_payment"
 	RuleBudget          = "budget"
+	RuleMinuteBudget    = "minute_budget"
+	RulePeerBudget      = "peer_budget"
 	RuleApproval        = "approval"
+	RuleNewPeer         = "new_peer"
+	RuleOpens           = "opens"
+	RuleSends           = "sends"
 	RuleMinDeposit      = "min_deposit"
 	RuleMaxChannels     = "max_channels"
 	RuleMaxPending      = "max_pending"
 	RuleMaxPendingTotal = "max_pending_total"
+	RulePeerRisk        = "peer_risk"
+	RuleWindowRisk      = "window_risk"
+	RuleMinIncoming     = "min_payment"
 	RuleBlind           = "blind"
 	RuleDisk            = "disk"
 )
-
-// units of the settings that have one, as the configuration writes them.
-var units = map[string]string{
-	SettingBudget: "msat", SettingMaxPayment: "msat", SettingApproveAbove: "msat", SettingBlindCap: "msat",
-	SettingMinDeposit: "sat", SettingAcceptPeerDeposit: "sat", SettingMinFreeDisk: " bytes",
-}
 
 // Decision is a verdict with its reason. The zero value allows.
 type Decision struct {
@@ -63,7 +65,7 @@ func (d Decision) Err() error {
 	case d.Rule == RuleInvalid:
 		f.Code = channel.CodeBadRequest
 	case d.Setting != "":
-		f.Hint = fmt.Sprintf("the setting %s is %d%s", d.Setting, d.Limit, units[d.Setting])
+		f.Hint = fmt.Sprintf("the setting %s is %s", d.Setting, Show(d.Setting, d.Limit))
 	}
 	return f
 }
@@ -76,10 +78,13 @@ func refuse(rule, setting string, limit uint64, format string, args ...any) Deci
 type Payment struct {
 	Amount   channel.Msat
 	Used     channel.Msat // paid or reserved in the last 24 hours
+	Minute   channel.Msat // of that, in the last 60 seconds
+	ToPeer   channel.Msat // of Used, to the same peer
+	NewPeer  bool         // the first channel with the peer is younger than NewPeerBlocks
 	Approved bool         // a person said yes
 }
 
-// PayOut decides a payment out. Refusals go before the question to a person.
+// PayOut decides a payment out. Refusals go before the question to a person, and nobody's yes lifts one.
 func (l Limits) PayOut(p Payment) Decision {
 	switch {
 	case p.Amount == 0:
@@ -87,16 +92,92 @@ func (l Limits) PayOut(p Payment) Decision {
 	case p.Amount > l.MaxPayment:
 		return refuse(RuleMaxPayment, SettingMaxPayment, uint64(l.MaxPayment),
 			"a payment of %s is above the limit of %s for one payment", msat(p.Amount), msat(l.MaxPayment))
-	case p.Used > l.Budget || p.Amount > l.Budget-p.Used:
+	case exceeds(p.Used, p.Amount, l.Budget):
 		return refuse(RuleBudget, SettingBudget, uint64(l.Budget),
 			"a payment of %s exceeds the budget: %s of %s are spent in the last 24 hours", msat(p.Amount), msat(p.Used), msat(l.Budget))
-	case p.Amount > l.ApproveAbove && !p.Approved:
-		d := refuse(RuleApproval, SettingApproveAbove, uint64(l.ApproveAbove),
+	case exceeds(p.ToPeer, p.Amount, l.PeerBudget):
+		return refuse(RulePeerBudget, SettingPeerBudget, uint64(l.PeerBudget),
+			"a payment of %s exceeds the budget for one peer: %s of %s went to this one in the last 24 hours", msat(p.Amount), msat(p.ToPeer), msat(l.PeerBudget))
+	case exceeds(p.Minute, p.Amount, l.MinuteBudget):
+		return refuse(RuleMinuteBudget, SettingMinuteBudget, uint64(l.MinuteBudget),
+			"a payment of %s is too fast: %s of %s are spent in the last minute", msat(p.Amount), msat(p.Minute), msat(l.MinuteBudget))
+	case p.Approved || p.Amount <= l.Tiny:
+		return Decision{}
+	case p.Amount > l.ApproveAbove:
+		return ask(RuleApproval, SettingApproveAbove, uint64(l.ApproveAbove),
 			"a payment of %s is above %s and needs a person's approval", msat(p.Amount), msat(l.ApproveAbove))
-		d.Verdict = Approve
-		return d
+	case p.NewPeer && p.Amount > l.NewPeerAbove:
+		return ask(RuleNewPeer, SettingNewPeerAbove, uint64(l.NewPeerAbove),
+			"a payment of %s to a new peer is above %s and needs a person's approval", msat(p.Amount), msat(l.NewPeerAbove))
 	}
 	return Decision{}
+}
+
+// exceeds reports whether used and amount together are above a limit, whatever they are.
+func exceeds[M ~uint64](used, amount, limit M) bool { return used > limit || amount > limit-used }
+
+// ask is a refusal that a person can lift.
+func ask(rule, setting string, limit uint64, format string, args ...any) Decision {
+	d := refuse(rule, setting, limit, format, args...)
+	d.Verdict = Approve
+	return d
+}
+
+// Size is what a payment is by its amount alone.
+type Size uint8
+
+const (
+	Tiny   Size = iota // made or refused without a question
+	Medium             // made within the budgets
+	Large              // waits for a person
+	Never              // refused, whoever asks
+)
+
+var sizeNames = [...]string{"tiny", "medium", "large", "never"}
+
+func (s Size) String() string {
+	if int(s) < len(sizeNames) {
+		return sizeNames[s]
+	}
+	return fmt.Sprintf("size_%d", uint8(s))
+}
+
+// Size tells a payment's size.
+func (l Limits) Size(amount channel.Msat) Size {
+	switch {
+	case amount > l.MaxPayment || amount > l.Budget || amount > l.PeerBudget || amount > l.MinuteBudget:
+		return Never
+	case amount <= l.Tiny:
+		return Tiny
+	case amount > l.ApproveAbove:
+		return Large
+	}
+	return Medium
+}
+
+// OnChain is money that the owner's programs want to lock in a channel or send on the chain.
+type OnChain struct {
+	Amount   channel.Sat
+	Used     channel.Sat // of the same kind in the last 24 hours
+	Approved bool
+}
+
+// OpenOut decides whether a deposit is made without a person's word.
+func (l Limits) OpenOut(o OnChain) Decision {
+	if o.Approved || !exceeds(o.Used, o.Amount, l.OpensAbove) {
+		return Decision{}
+	}
+	return ask(RuleOpens, SettingOpensAbove, uint64(l.OpensAbove),
+		"a deposit of %d sat needs a person's approval: with %d sat of the last 24 hours it is above %d sat", o.Amount, o.Used, l.OpensAbove)
+}
+
+// SendOut does the same for an amount that leaves on the chain.
+func (l Limits) SendOut(o OnChain) Decision {
+	if o.Approved || !exceeds(o.Used, o.Amount, l.SendsAbove) {
+		return Decision{}
+	}
+	return ask(RuleSends, SettingSendsAbove, uint64(l.SendsAbove),
+		"sending %d sat needs a person's approval: with %d sat of the last 24 hours it is above %d sat", o.Amount, o.Used, l.SendsAbove)
 }
 
 // Opening is a peer's request for a channel.
@@ -106,6 +187,8 @@ type Opening struct {
 	Channels     int         // channels with this peer that are not over
 	Pending      int         // of these, channels that wait for funding
 	PendingTotal int         // the same over all peers
+	AtRisk       channel.Sat // the peer's deposits in channels that are not over
+	InWindow     channel.Sat // all peers' deposits that expire within RiskWindow of this one
 }
 
 // AcceptOpen decides on a peer's request, and what this node adds to it: what was asked when the owner
@@ -124,6 +207,12 @@ func (l Limits) AcceptOpen(o Opening) (d Decision, add channel.Sat) {
 	case o.PendingTotal >= l.MaxPendingTotal:
 		return refuse(RuleMaxPendingTotal, SettingMaxPendingTotal, uint64(l.MaxPendingTotal),
 			"too many channels wait for funding; try again later"), 0
+	case exceeds(o.AtRisk, o.Deposit, l.PeerRisk):
+		return refuse(RulePeerRisk, SettingPeerRisk, uint64(l.PeerRisk),
+			"%d sat of deposits from you are open, at most %d sat may be with this one; close a channel first", o.AtRisk, l.PeerRisk), 0
+	case exceeds(o.InWindow, o.Deposit, l.WindowRisk):
+		return refuse(RuleWindowRisk, SettingWindowRisk, uint64(l.WindowRisk),
+			"too much expires in these blocks already; choose an expiry at least %d blocks away, or a smaller deposit", RiskWindow), 0
 	}
 	if o.PeerDeposit <= l.AcceptPeerDeposit {
 		add = o.PeerDeposit
@@ -145,7 +234,10 @@ func (l Limits) AcceptPayment(p Incoming) (Decision, channel.RefuseReason) {
 	case p.FreeDisk >= 0 && p.FreeDisk < l.MinFreeDisk:
 		return refuse(RuleDisk, SettingMinFreeDisk, uint64(l.MinFreeDisk),
 			"%d MiB of disk are free, payments are taken from %d MiB", p.FreeDisk>>20, l.MinFreeDisk>>20), channel.RefusedDisk
-	case p.Blind && (p.TakenBlind > l.BlindCap || p.Amount > l.BlindCap-p.TakenBlind):
+	case p.Amount < l.MinIncoming:
+		return refuse(RuleMinIncoming, SettingMinIncoming, uint64(l.MinIncoming),
+			"a payment of %s is below the smallest of %s that is taken", msat(p.Amount), msat(l.MinIncoming)), channel.RefusedPolicy
+	case p.Blind && exceeds(p.TakenBlind, p.Amount, l.BlindCap):
 		return refuse(RuleBlind, SettingBlindCap, uint64(l.BlindCap),
 			"%s were taken since the chain was last seen, at most %s are", msat(p.TakenBlind), msat(l.BlindCap)), channel.RefusedBlind
 	}

@@ -42,6 +42,16 @@ func TestValidateNamesTheSetting(t *testing.T) {
 		SettingBudget:            func(l *Limits) { l.Budget = NoLimit + 1 },
 		SettingMaxPayment:        func(l *Limits) { l.MaxPayment = math.MaxUint64 },
 		SettingApproveAbove:      func(l *Limits) { l.ApproveAbove = NoLimit + 1 },
+		SettingTiny:              func(l *Limits) { l.Tiny = l.NewPeerAbove + 1 },
+		SettingPeerBudget:        func(l *Limits) { l.PeerBudget = NoLimit + 1 },
+		SettingMinuteBudget:      func(l *Limits) { l.MinuteBudget = NoLimit + 1 },
+		SettingNewPeerAbove:      func(l *Limits) { l.NewPeerAbove = NoLimit + 1 },
+		SettingNewPeerBlocks:     func(l *Limits) { l.NewPeerBlocks = -1 },
+		SettingOpensAbove:        func(l *Limits) { l.OpensAbove = channel.MaxMoney + 1 },
+		SettingSendsAbove:        func(l *Limits) { l.SendsAbove = channel.MaxMoney + 1 },
+		SettingPeerRisk:          func(l *Limits) { l.PeerRisk = channel.MaxMoney + 1 },
+		SettingWindowRisk:        func(l *Limits) { l.WindowRisk = channel.MaxMoney + 1 },
+		SettingMinIncoming:       func(l *Limits) { l.MinIncoming = NoLimit + 1 },
 		SettingBlindCap:          func(l *Limits) { l.BlindCap = NoLimit + 1 },
 		SettingAcceptPeerDeposit: func(l *Limits) { l.AcceptPeerDeposit = channel.MinDeposit - 1 },
 		SettingMinDeposit:        func(l *Limits) { l.MinDeposit = 0 },
@@ -106,7 +116,7 @@ func TestTiers(t *testing.T) {
 }
 
 func TestPayOut(t *testing.T) {
-	l := limits(t, func(l *Limits) { l.Budget, l.MaxPayment, l.ApproveAbove = 1000, 600, 500 })
+	l := limits(t, func(l *Limits) { l.Budget, l.MaxPayment, l.ApproveAbove, l.Tiny = 1000, 600, 500, 0 })
 	for _, test := range []struct {
 		payment Payment
 		verdict Verdict
@@ -151,7 +161,7 @@ func checkExplained(t *testing.T, d Decision) {
 }
 
 func TestUnlimitedBudgetHasNoOverflow(t *testing.T) {
-	l := limits(t, func(l *Limits) { l.Budget, l.MaxPayment = NoLimit, NoLimit })
+	l := limits(t, func(l *Limits) { *l = freeSpending(*l) })
 	if d := l.PayOut(Payment{Amount: NoLimit}); d.Verdict != Allow {
 		t.Errorf("%+v", d)
 	}
@@ -176,6 +186,11 @@ func TestAcceptOpen(t *testing.T) {
 		{func(o *Opening) { o.Channels = l.MaxChannels; o.PeerDeposit = 50_000 }, RuleMaxChannels, 0},
 		{func(o *Opening) { o.Pending = l.MaxPending }, RuleMaxPending, 0},
 		{func(o *Opening) { o.PendingTotal = l.MaxPendingTotal }, RuleMaxPendingTotal, 0},
+		{func(o *Opening) { o.AtRisk = l.PeerRisk - o.Deposit }, "", 0},
+		{func(o *Opening) { o.AtRisk = l.PeerRisk - o.Deposit + 1 }, RulePeerRisk, 0},
+		{func(o *Opening) { o.AtRisk = math.MaxUint64 }, RulePeerRisk, 0},
+		{func(o *Opening) { o.InWindow = l.WindowRisk - o.Deposit }, "", 0},
+		{func(o *Opening) { o.InWindow = l.WindowRisk - o.Deposit + 1 }, RuleWindowRisk, 0},
 	} {
 		o := ok
 		test.change(&o)
@@ -191,19 +206,21 @@ func TestAcceptOpen(t *testing.T) {
 }
 
 func TestAcceptPayment(t *testing.T) {
-	l := limits(t, func(l *Limits) { l.BlindCap, l.MinFreeDisk = 1000, 64<<20 })
+	l := limits(t, func(l *Limits) { l.BlindCap, l.MinFreeDisk, l.MinIncoming = 1000, 64<<20, 3 })
 	for _, test := range []struct {
 		in   Incoming
 		want channel.RefuseReason
 	}{
 		{Incoming{Amount: 5000, FreeDisk: 64 << 20}, channel.Accepted},
+		{Incoming{Amount: 3, FreeDisk: -1}, channel.Accepted},
+		{Incoming{Amount: 2, FreeDisk: -1}, channel.RefusedPolicy},
 		{Incoming{Amount: 5000, FreeDisk: -1}, channel.Accepted},
 		{Incoming{Amount: 1, FreeDisk: 64<<20 - 1}, channel.RefusedDisk},
 		{Incoming{Amount: 1, FreeDisk: 0, Blind: true, TakenBlind: 1000}, channel.RefusedDisk},
 		{Incoming{Amount: 400, FreeDisk: -1, Blind: true, TakenBlind: 600}, channel.Accepted},
 		{Incoming{Amount: 401, FreeDisk: -1, Blind: true, TakenBlind: 600}, channel.RefusedBlind},
 		{Incoming{Amount: math.MaxUint64, FreeDisk: -1, Blind: true, TakenBlind: 600}, channel.RefusedBlind},
-		{Incoming{Amount: 1, FreeDisk: -1, Blind: true, TakenBlind: math.MaxUint64}, channel.RefusedBlind},
+		{Incoming{Amount: 3, FreeDisk: -1, Blind: true, TakenBlind: math.MaxUint64}, channel.RefusedBlind},
 		{Incoming{Amount: 401, FreeDisk: -1, TakenBlind: 600}, channel.Accepted},
 	} {
 		d, got := l.AcceptPayment(test.in)

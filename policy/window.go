@@ -31,8 +31,9 @@ func Hour(t time.Time) uint32 {
 // Advance moves the window to now and forgets what is older. A clock set back by more than the window
 // is taken as right from then on, with all that was used counted as used now; smaller steps back, as
 // clocks make them every day, wait until the time is reached again.
-func (w *Window) Advance(now time.Time) {
-	h := Hour(now)
+func (w *Window) Advance(now time.Time) { w.advance(Hour(now)) }
+
+func (w *Window) advance(h uint32) {
 	if w.newest >= buckets && h <= w.newest-buckets {
 		*w = Window{newest: h, used: w.used}
 		w.sums[h%buckets] = w.used
