@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/cipher"
@@ -54,6 +55,9 @@ type backup struct {
 	Budget    []byte            `json:",omitempty"`
 	Peers     map[string][]byte // addresses by peer id
 	Channels  []backupChannel
+
+	source  string  // what it is, if no backup
+	earlier *search // that its node had not done yet
 }
 
 type backupChannel struct {
@@ -203,9 +207,14 @@ func (b *backup) restore(s store.Store, scheme ledger.Scheme, random func([]byte
 	for peer, addrs := range b.Peers {
 		first.Put(peerKey(channel.PeerID(peer)), addrs)
 	}
-	first.Put(keySearch, search{From: b.scannedTo()}.encode())
+	from := search{From: b.scannedTo()}
+	if b.earlier != nil {
+		from.From = min(from.From, b.earlier.From)
+	}
+	first.Put(keySearch, from.encode())
+	source := cmp.Or(b.source, "a backup of")
 	e := entry{Seq: b.NextEvent + eventGap, Time: b.Made * 1000, Kind: channel.EventAlert,
-		Text: "restored from a backup of " + r.Made.UTC().Format(time.RFC3339) + ": its channels can only be ended"}
+		Text: "restored from " + source + " " + r.Made.UTC().Format(time.RFC3339) + ": its channels can only be ended"}
 	first.Put(eventKey(e.Seq), e.encode())
 	batches := []*store.Batch{first}
 	for _, c := range b.Channels {

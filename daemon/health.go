@@ -62,6 +62,16 @@ func (n *Node) observe() {
 	})
 	gauge("runnel_budget_used_msat", "Paid or reserved in the last 24 hours.", func() float64 { return float64(n.budget.Used(n.deps.Now())) })
 	gauge("runnel_disk_free_bytes", "Free space for the store; -1 when unknown.", func() float64 { return float64(n.guard.free.Load()) })
+	if n.deps.Replica == nil {
+		return
+	}
+	gauge("runnel_replica_current", "1 while the replica has all that was acknowledged.", func() float64 {
+		if n.deps.Replica.Health().OK {
+			return 1
+		}
+		return 0
+	})
+	gauge("runnel_replica_waiting_bytes", "What the replica has yet to write.", func() float64 { return float64(n.deps.Replica.Health().Waiting) })
 }
 
 // Handler serves /metrics, /healthz (the process answers) and /readyz (the chain was scanned and

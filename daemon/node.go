@@ -33,6 +33,7 @@ type Deps struct {
 	Backup    cipher.AEAD // seals backups, under a key from the seed; nil: none can be made
 	Log       *slog.Logger
 	Journal   Journal  // the store's second copy, which the Committer writes too; nil: there is none
+	Replica   Replica  // the third copy, which the Committer writes too; nil: there is none
 	Notices   []string // what the owner must know of the start: alerts, once it runs
 
 	Now   func() time.Time            // default time.Now
@@ -120,8 +121,9 @@ type Node struct {
 	seeker  *seeker // nil when there is nothing to search for; the chain follower's alone
 	seeking atomic.Pointer[string]
 
-	closed atomic.Bool
-	guard  diskGuard
+	closed     atomic.Bool
+	guard      diskGuard
+	replicaBad atomic.Bool // the owner was told that the replica is behind
 }
 
 type laneRef struct {
@@ -259,6 +261,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.spawn(n.followChain)
 	n.spawn(n.keepConnected)
 	n.watchDisk()
+	n.watchReplica()
 	select {
 	case <-ctx.Done():
 	case <-n.stop:

@@ -214,6 +214,9 @@ func (n *Node) attention() (list []string) {
 	if free := n.guard.free.Load(); free >= 0 && free < n.limits.Load().MinFreeDisk {
 		list = append(list, n.diskText(free))
 	}
+	if text := n.replicaText(); text != "" {
+		list = append(list, text)
+	}
 	if seeking := n.seeking.Load(); seeking != nil {
 		list = append(list, *seeking)
 	}

@@ -82,18 +82,23 @@ func viewBackup(path string, b channel.Backup) backupView {
 
 const restoreHelp = `Make the database of a lost node again from a backup: this runs
 ` + "`runneld restore`" + `, whose help has the details. The daemon must not run, its
-data directory must hold the seed and no database.`
+data directory must hold the seed and no database.
+--from names the replica of a daemon that had --replica.`
 
 func restoreCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:               "restore FILE",
-		Short:             "Make a lost node's database again from a backup",
+	var from string
+	c := &cobra.Command{
+		Use:               "restore FILE | --from DIR",
+		Short:             "Make a lost node's database again from a backup or a replica",
 		Long:              restoreHelp,
 		Example:           "  runnel restore runnel-2026-03-01.backup --network signet",
-		Args:              takes(1, 1),
+		Args:              takes(0, 1),
 		ValidArgsFunction: fileCompletion,
 		RunE: a.local(func(c *call) error {
-			args, err := a.restoreArgs(c.args[0])
+			if (len(c.args) == 1) == (from != "") {
+				return usage("such as: runnel restore runnel.backup --network signet", "restore takes one FILE, or a replica with --from DIR")
+			}
+			args, err := a.restoreArgs(append(c.args, "--from="+from)[:1])
 			if err != nil {
 				return err
 			}
@@ -111,15 +116,17 @@ func restoreCommand(a *app) *cobra.Command {
 			return err
 		}),
 	}
+	c.Flags().StringVar(&from, "from", "", "restore from the replica in `DIR`, which runneld's --replica named")
+	return c
 }
 
 // restoreArgs hands the selection of a node on, as the place of its data.
-func (a *app) restoreArgs(file string) ([]string, error) {
+func (a *app) restoreArgs(source []string) ([]string, error) {
 	s := a.selection()
 	if s.Network == "" {
 		return nil, usage("add --network NETWORK", "a restore needs to know the network")
 	}
-	args := []string{"restore", file, "--network", s.Network}
+	args := append([]string{"restore"}, append(source, "--network", s.Network)...)
 	if s.Node != "" && s.Node != s.Network && s.DataDir == "" {
 		h, err := home.Locate(a.getenv)
 		if err != nil {

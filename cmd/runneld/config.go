@@ -27,7 +27,8 @@ type Config struct {
 
 	Coalesce bool // waiting payments share a signature
 
-	JournalMax int64 // bytes above which it is pruned; 0: never
+	Replica    string // absolute; empty: none
+	JournalMax int64  // bytes above which it is pruned; 0: never
 
 	LogLevel  slog.Level
 	LogFormat string // text or json

@@ -66,6 +66,13 @@ func mainSettings() []setting {
 		{key: "data-dir", help: "`DIR` for all data (default ~/.runnel/NETWORK)",
 			def: func(w where) []string { return []string{w.home.DataDir(w.network)} },
 			set: setPath(func(c *Config) *string { return &c.DataDir })},
+		{key: "replica", help: "`DIR` on another disk for a continuous second copy of phase and newest voucher of every lane, or off", def: fixed("off"),
+			set: func(c *Config, v []string) error {
+				if c.Replica = ""; v[0] == "off" {
+					return nil
+				}
+				return setPath(func(c *Config) *string { return &c.Replica })(c, v)
+			}},
 		{key: "api", help: "`unix:PATH` of the API's socket (default unix:DIR/" + home.SocketName + ")",
 			set: func(c *Config, v []string) (err error) { c.Socket, err = home.ParseAPI(v[0]); return err }},
 	}

@@ -126,7 +126,7 @@ func samples(dir string) map[string][2]string {
 	in := func(name string) string { return filepath.Join(dir, name) }
 	quoted := func(s string) [2]string { return [2]string{s, `"` + s + `"`} }
 	return map[string][2]string{
-		"network": quoted("regtest"), "data-dir": quoted(in("data")), "api": quoted("unix:/run/r.sock"), "chain": quoted("btcd"),
+		"network": quoted("regtest"), "data-dir": quoted(in("data")), "replica": quoted(in("replica")), "api": quoted("unix:/run/r.sock"), "chain": quoted("btcd"),
 		"btcd.rpc-host": quoted("10.0.0.1:1"), "btcd.rpc-user": quoted("u"), "btcd.rpc-pass-file": quoted(in("pass")), "btcd.rpc-cert": quoted(in("rpc.cert")),
 		"bitcoind.rpc-host": quoted("10.0.0.1:2"), "bitcoind.cookie": quoted(in("cookie")), "bitcoind.rpc-user": quoted("v"), "bitcoind.rpc-pass-file": quoted(in("pass2")),
 		"neutrino.peer": {"10.0.0.1:3,10.0.0.2:3", `["10.0.0.1:3", "10.0.0.2:3"]`}, "fee-url": quoted("https://fees.example.com/v1"),

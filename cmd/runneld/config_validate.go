@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -84,6 +85,7 @@ func checkNetwork(values []string, source string) *Problem {
 func (c Config) Validate() Problems {
 	var p Problems
 	c.checkDataDir(&p)
+	c.checkReplica(&p)
 	c.checkChain(&p)
 	c.checkAddrs(&p)
 	c.checkOutput(&p)
@@ -107,6 +109,19 @@ func (c Config) checkDataDir(p *Problems) {
 	case info.Mode().Perm()&0o077 != 0:
 		p.add("data-dir", "chmod 700 "+c.DataDir, "other users can look into %s (mode %04o)", c.DataDir, info.Mode().Perm())
 	}
+}
+
+func (c Config) checkReplica(p *Problems) {
+	if c.Replica == "" {
+		return
+	}
+	const hint = "choose a directory on another disk"
+	if rel, err := filepath.Rel(c.DataDir, c.Replica); err == nil && rel != ".." && !strings.HasPrefix(rel, "../") {
+		p.add("replica", hint, "%s is in the data directory, and would be lost with it", c.Replica)
+	}
+	if info, err := os.Stat(c.Replica); err == nil && !info.IsDir() {
+		p.add("replica", hint, "%s is a file", c.Replica)
+	} // a disk that is not there now may come later, and stops no node
 }
 
 func (c Config) checkChain(p *Problems) {

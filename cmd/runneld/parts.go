@@ -113,7 +113,10 @@ func (p *parts) openStore(c *Config, s seed, dir *dataDir) (err error) {
 		return err
 	}
 	p.onClose(journal.Close)
-	both := store.NewPair(db, journal)
+	both, err := p.joinCopies(c, s, db, journal)
+	if err != nil {
+		return err
+	}
 	committer := store.NewCommitter(both, store.Limits{})
 	p.onClose(committer.Close)
 	if err := p.begun(c.Network, p.self, dir, db.ID(), committer.Commit); err != nil {

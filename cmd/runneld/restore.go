@@ -24,44 +24,52 @@ import (
 	"github.com/runnel/runnel/p2p"
 	"github.com/runnel/runnel/store"
 	"github.com/runnel/runnel/store/badger"
+	"github.com/runnel/runnel/store/journal"
 	"github.com/runnel/runnel/store/journal/file"
 )
 
-const restoreHelp = `Make the database of a lost node again from a backup.
+const restoreHelp = `Make the database of a lost node again from a backup, or from the replica that
+--replica kept.
 
 The seed must be in the data directory, and no database: move what is left of
 an old one away first. No daemon may run. Afterwards start runneld as always.
 
 Every channel of a restored node can only be ended: it never pays or is paid
-again. Its peer is asked what came after the backup; what was received then is
+again. Its peer is asked what came after the copy; what was received then is
 had only if the peer hands it back. Until it was asked nothing is settled,
 unless the expiry comes near or you force it.`
 
 func restoreCommand() *cobra.Command {
 	var asJSON bool
+	var from string
 	c := &cobra.Command{
-		Use:     "restore FILE",
-		Short:   "Make a lost node's database again from a backup",
+		Use:     "restore FILE | --from DIR",
+		Short:   "Make a lost node's database again from a backup or a replica",
 		Long:    restoreHelp,
-		Example: "  runneld restore runnel-2026-03-01.backup --network simnet",
+		Example: "  runneld restore runnel-2026-03-01.backup --network simnet\n  runneld restore --from /mnt/other/replica --network simnet",
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 1 {
+			if (len(args) == 1) != (from != "") && len(args) < 2 {
 				return nil
 			}
-			return tell(cmd.ErrOrStderr(), Problems{{Text: "restore takes one FILE", Hint: "such as: runneld restore runnel.backup --network simnet"}})
+			return tell(cmd.ErrOrStderr(), Problems{{Text: "restore takes one FILE, or a replica with --from DIR", Hint: "such as: runneld restore runnel.backup --network simnet"}})
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := Load(cmd.Flags())
 			if err = placeOnly(s, err); err != nil {
 				return tell(cmd.ErrOrStderr(), err)
 			}
-			r, err := restore(&s.Config, args[0])
+			from := source{replica: from}
+			if len(args) > 0 {
+				from.file = args[0]
+			}
+			r, err := restore(&s.Config, from)
 			if err != nil {
 				return err
 			}
 			return tellRestored(cmd.OutOrStdout(), r, asJSON)
 		},
 	}
+	c.Flags().StringVar(&from, "from", "", "restore from the replica in `DIR`, which --replica named")
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return c
 }
@@ -81,11 +89,18 @@ func placeOnly(s *Settings, err error) error {
 	return nil
 }
 
+// source is what a database is made from: a backup or a replica.
+type source struct {
+	file, replica string
+	data          []byte
+}
+
 // restore builds the database beside its place, so that it appears as a whole.
-func restore(c *Config, file string) (r daemon.Restoration, err error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return r, fault(fmt.Sprintf("the backup can't be read: %v", err), "name the file that `runnel backup` wrote")
+func restore(c *Config, from source) (r restoration, err error) {
+	if from.file != "" {
+		if from.data, err = os.ReadFile(from.file); err != nil {
+			return r, fault(fmt.Sprintf("the backup can't be read: %v", err), "name the file that `runnel backup` wrote")
+		}
 	}
 	dir, err := openDataDir(c.DataDir, c.Network)
 	if err != nil {
@@ -102,7 +117,7 @@ func restore(c *Config, file string) (r daemon.Restoration, err error) {
 	if err != nil {
 		return r, err
 	}
-	return restoreInto(c, s, dir, data)
+	return restoreInto(c, s, dir, from)
 }
 
 // restoring builds database and journal beside their places.
@@ -114,7 +129,14 @@ type restoring struct {
 	at   string // directory in which both are built
 }
 
-func restoreInto(c *Config, s seed, dir *dataDir, data []byte) (r daemon.Restoration, err error) {
+// restoration is what was restored, and from what.
+type restoration struct {
+	daemon.Restoration
+	what    string
+	damages []journal.Finding
+}
+
+func restoreInto(c *Config, s seed, dir *dataDir, from source) (r restoration, err error) {
 	identity, err := bitcoin.IdentityKey(s.bytes, c.Network)
 	if err != nil {
 		return r, err
@@ -135,8 +157,19 @@ func restoreInto(c *Config, s seed, dir *dataDir, data []byte) (r daemon.Restora
 		return r, err
 	}
 	b := &restoring{c: c, seed: s, dir: dir, self: self, at: dir.file("restoring")}
+	random := func(b []byte) { _, _ = rand.Read(b) } // never fails
+	if from.replica != "" {
+		r.what = "replica"
+		return r, b.fromReplica(from.replica, func(j daemon.Replayer) error {
+			return b.build(func(db store.Store) (err error) {
+				r.Restoration, r.damages, err = daemon.RestoreReplica(j, db, scheme, random)
+				return err
+			})
+		})
+	}
+	r.what = "backup"
 	return r, b.build(func(db store.Store) (err error) {
-		r, err = daemon.Restore(data, aead, db, scheme, self, func(b []byte) { _, _ = rand.Read(b) })
+		r.Restoration, err = daemon.Restore(from.data, aead, db, scheme, self, random)
 		return err
 	})
 }
@@ -204,6 +237,8 @@ func (b *restoring) writeJournal(db store.Store) (err error) {
 
 func restoreFault(err error) error {
 	switch {
+	case errors.Is(err, daemon.ErrReplicaEmpty):
+		return fault("the replica holds nothing yet", "restore from a backup: runneld restore FILE")
 	case errors.Is(err, daemon.ErrNoBackup):
 		return fault("the file is no backup that this program knows", "name the file that `runnel backup` wrote")
 	case errors.Is(err, daemon.ErrBackupSeal):
@@ -225,7 +260,7 @@ func backupCipher(s seed, network string) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-func tellRestored(w io.Writer, r daemon.Restoration, asJSON bool) error {
+func tellRestored(w io.Writer, r restoration, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(w).Encode(struct {
 			Made     int64  `json:"made"`
@@ -234,10 +269,17 @@ func tellRestored(w io.Writer, r daemon.Restoration, asJSON bool) error {
 			Received uint64 `json:"received_msat"`
 		}{r.Made.Unix(), r.Channels, uint64(r.Deposits), uint64(r.Received)})
 	}
-	fmt.Fprintf(w, "restored from a backup of %s\n", r.Made.UTC().Format(time.RFC1123))
+	if r.what == "replica" {
+		fmt.Fprintf(w, "restored from a replica, last written %s\n", r.Made.UTC().Format(time.RFC1123))
+	} else {
+		fmt.Fprintf(w, "restored from a backup of %s\n", r.Made.UTC().Format(time.RFC1123))
+	}
+	for _, f := range r.damages {
+		fmt.Fprintf(w, "damaged      %s\n", f.Text)
+	}
 	fmt.Fprintf(w, "channels     %d, which can only be ended now\n", r.Channels)
 	fmt.Fprintf(w, "deposits     %s\n", amount.Sat(r.Deposits))
-	fmt.Fprintf(w, "received     %s, as far as the backup knows\n", amount.Msat(r.Received))
-	fmt.Fprintln(w, "\nNow start runneld. It asks each peer what came after the backup, and looks for\ndeposits that were made later; `runnel status` tells what is left to do.")
+	fmt.Fprintf(w, "received     %s, as far as the %s knows\n", amount.Msat(r.Received), r.what)
+	fmt.Fprintln(w, "\nNow start runneld. It asks each peer what came after it, and looks for\ndeposits that were made later; `runnel status` tells what is left to do.")
 	return nil
 }

@@ -30,6 +30,7 @@ const SeedSize = 64
 //	5        journal encryption                          0
 //	6        recovery seal                               0
 //	7        backup encryption                           0
+//	8        replica encryption                          0
 type keyPurpose uint32
 
 const (
@@ -41,11 +42,12 @@ const (
 	purposeJournal
 	purposeSeal
 	purposeBackup
+	purposeReplica
 )
 
 const keyRoot = 8402
 
-// IdentityKey, StoreKey, JournalKey and BackupKey are the only functions here that return secrets. A Signer never
+// IdentityKey, StoreKey, JournalKey, BackupKey and ReplicaKey are the only functions here that return secrets. A Signer never
 // does.
 
 // IdentityKey returns the secp256k1 secret of the node's identity between peers. Money is never sent to
@@ -62,6 +64,11 @@ func StoreKey(seed []byte, network string) ([32]byte, error) {
 // JournalKey returns the key that encrypts the journal.
 func JournalKey(seed []byte, network string) ([32]byte, error) {
 	return namedSecret(seed, network, purposeJournal, "journal")
+}
+
+// ReplicaKey returns the key that encrypts the replica.
+func ReplicaKey(seed []byte, network string) ([32]byte, error) {
+	return namedSecret(seed, network, purposeReplica, "replica")
 }
 
 // BackupKey returns the key that encrypts backups.
