@@ -48,8 +48,9 @@ func (w *World) learn(p *peer, st *channel.State) {
 			taken: map[channel.PaymentID]uint64{}}
 		w.lanes[l.terms.ID()] = b
 		w.laneOrder = append(w.laneOrder, b)
-		for _, k := range []channel.Key{l.terms.Payer, l.terms.Payee, l.terms.Refund} {
-			if other, used := w.keys[k]; used {
+		for i, k := range []channel.Key{l.terms.Payer, l.terms.Refund, l.terms.Payee} {
+			owner := []*peer{b.payer, b.payer, b.payee}[i]
+			if other, used := w.keys[k]; used && !owner.hostile { // who is hostile shows one offer to two peers
 				w.broken("P6", "lanes %s and %s share a key", other.String()[:8], l.terms.ID().String()[:8])
 			}
 			w.keys[k] = l.terms.ID()
