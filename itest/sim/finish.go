@@ -145,10 +145,16 @@ func (w *World) weather() {
 
 // close asks one side to end a channel.
 func (w *World) close(id channel.ID) {
-	p := w.order[w.rng.IntN(len(w.order))]
-	for p.states[id] == nil || p.life == nil {
-		p = w.order[w.rng.IntN(len(w.order))]
+	var able []*peer
+	for _, p := range w.order {
+		if p.states[id] != nil && p.life != nil {
+			able = append(able, p)
+		}
 	}
+	if len(able) == 0 {
+		return
+	}
+	p := able[w.rng.IntN(len(able))]
 	force := w.rng.IntN(3) == 0
 	w.trace.note("%s closes %s, alone: %v", p.name, id.String()[:8], force)
 	w.call(p, "close", func(ctx context.Context, n *daemon.Node) {
