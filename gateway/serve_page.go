@@ -1,0 +1,207 @@
+package gateway
+
+import (
+	"bytes"
+	"crypto/rand"
+	_ "embed"
+	"encoding/base64"
+	"html/template"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"rsc.io/qr"
+)
+
+// unlockPath is where a page is paid: a program pays for UNLOCK/TOKEN as for the resource, and the browser, which
+// can't, asks for UNLOCK/TOKEN/state until that was done.
+const unlockPath = "/.well-known/runnel/unlock/"
+
+// unlockLife is how long a page can be paid, and used when it was.
+const unlockLife = 15 * time.Minute
+
+// maxUnlocks bounds the pages that wait; with more, the oldest have to be loaded again.
+const maxUnlocks = 10_000
+
+// unlocked are the pages that wait for payment or were paid. Safe for concurrent use.
+type unlocked struct {
+	mu    sync.Mutex
+	pages map[string]*unlockPage
+	order []string
+}
+
+type unlockPage struct {
+	target string
+	until  time.Time
+	paid   bool
+}
+
+func (u *unlocked) add(target string, now time.Time) string {
+	token := rand.Text()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.pages == nil {
+		u.pages = map[string]*unlockPage{}
+	}
+	for len(u.order) >= maxUnlocks || len(u.order) > 0 && (u.pages[u.order[0]] == nil || now.After(u.pages[u.order[0]].until)) {
+		delete(u.pages, u.order[0])
+		u.order = u.order[1:]
+	}
+	u.pages[token], u.order = &unlockPage{target: target, until: now.Add(unlockLife)}, append(u.order, token)
+	return token
+}
+
+// get returns a page that did not end.
+func (u *unlocked) get(token string, now time.Time) (page unlockPage, ok bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	p := u.pages[token]
+	if p == nil || now.After(p.until) {
+		return unlockPage{}, false
+	}
+	return *p, true
+}
+
+// pay notes that a page was paid, once.
+func (u *unlocked) pay(token string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	p := u.pages[token]
+	if p == nil || p.paid {
+		return false
+	}
+	p.paid = true
+	return true
+}
+
+// use spends a paid page: once.
+func (u *unlocked) use(token, target string, now time.Time) (page *unlockPage, ok bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	p := u.pages[token]
+	if p == nil || !p.paid || p.target != target || now.After(p.until) {
+		return nil, false
+	}
+	delete(u.pages, token)
+	return p, true
+}
+
+// restore takes a use back: the service did not answer.
+func (u *unlocked) restore(token string, p *unlockPage) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.pages[token] = p
+}
+
+const unlockCookie = "runnel-unlock"
+
+// paidByPage serves a browser whose page was paid with a program.
+func (v *visit) paidByPage() bool {
+	c, err := v.r.Cookie(unlockCookie)
+	if err != nil || v.r.Method != http.MethodGet {
+		return false
+	}
+	page, ok := v.g.unlocked.use(c.Value, v.r.RequestURI, v.plan.Now())
+	if !ok {
+		return false
+	}
+	v.w.Header().Set("Cache-Control", "private")
+	if status := v.pass(OutcomePaid); status >= 500 {
+		v.g.unlocked.restore(c.Value, page)
+	}
+	return true
+}
+
+//go:embed page.html
+var pageText string
+
+type pageData struct {
+	Realm, Description, Price, Command, State string
+	Link, QR                                  template.URL // made here, from escaped parts
+}
+
+// page asks a person to pay.
+func (v *visit) page() {
+	d := pageData{Realm: v.plan.Realm, Description: v.route.Description, Price: v.route.Price.String()}
+	pay := v.r.RequestURI
+	if v.route.Price.Unit == UnitRequest {
+		token := v.g.unlocked.add(v.r.RequestURI, v.plan.Now())
+		pay, d.State = unlockPath+token, unlockPath+token+"/state"
+		http.SetCookie(v.w, &http.Cookie{Name: unlockCookie, Value: token, Path: v.r.URL.EscapedPath(), MaxAge: int(unlockLife / time.Second),
+			HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: v.secure()})
+	}
+	where := (&url.URL{Scheme: map[bool]string{true: "https", false: "http"}[v.secure()], Host: v.r.Host}).String() + pay
+	d.Link, d.Command = template.URL("runnel:fetch?url="+url.QueryEscape(where)), "runnel fetch '"+strings.ReplaceAll(where, "'", "%27")+"'"
+	if code, err := qr.Encode(string(d.Link), qr.M); err == nil {
+		d.QR = template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(code.PNG()))
+	}
+	var body bytes.Buffer
+	if err := template.Must(template.New("page").Parse(pageText)).Execute(&body, &d); err != nil {
+		writeProblem(v.w, v.r, ProblemPaymentRequired.Problem("this costs %s", d.Price))
+		return
+	}
+	h := v.w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Content-Length", strconv.Itoa(body.Len()))
+	v.w.WriteHeader(http.StatusPaymentRequired)
+	_, _ = v.w.Write(body.Bytes())
+}
+
+func (v *visit) secure() bool { return v.r.TLS != nil || v.plan.BehindTLS }
+
+// unlock serves the two addresses of a page.
+func (v *visit) unlock() {
+	token, state := strings.CutSuffix(strings.TrimPrefix(v.r.URL.Path, unlockPath), "/state")
+	page, ok := v.g.unlocked.get(token, v.plan.Now())
+	if !ok {
+		v.refuse(ProblemNotSold.Problem("this page has expired or was used: load it again"))
+		return
+	}
+	target, err := url.ParseRequestURI(page.target)
+	if err != nil {
+		v.refuse(ProblemBadRequest.Problem("the page's address makes no sense"))
+		return
+	}
+	r := *v.r
+	r.URL, r.Method = target, http.MethodGet
+	if v.route, err = v.plan.router.find(&r); err != nil || v.route == nil || v.route.Free || v.route.Price.Unit != UnitRequest {
+		v.refuse(ProblemNotSold.Problem("the page is not sold any more: load it again"))
+		return
+	}
+	if state {
+		v.w.Header().Set("Content-Type", "application/json")
+		v.w.Header().Set("Cache-Control", "no-store")
+		_, _ = v.w.Write([]byte(`{"paid":` + strconv.FormatBool(page.paid) + "}\n"))
+		return
+	}
+	v.payPage(token, page)
+}
+
+// payPage charges for a page whose browser waits.
+func (v *visit) payPage(token string, page unlockPage) {
+	sold := &route{Route: v.route.Route}
+	sold.Upstream = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if !v.g.unlocked.pay(token) {
+			http.Error(w, "Somebody else has paid for this page: nothing was charged.", http.StatusConflict)
+			return
+		}
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = w.Write([]byte("Paid. The page in the browser opens itself.\n"))
+	})
+	v.route = sold
+	switch credential := v.r.Header.Get("Authorization"); {
+	case page.paid:
+		v.refuse(ProblemRepeated.Problem("this page is paid already; nothing was charged"))
+	case isCredential(credential):
+		v.withCredential(credential)
+	default:
+		v.demand(ProblemPaymentRequired.Problem("this costs %s", v.route.Price.String()), nil)
+	}
+}
