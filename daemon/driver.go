@@ -227,7 +227,10 @@ func (d *driver) wake() {
 func (d *driver) handle(box *outbox, m any) {
 	switch m := m.(type) {
 	case committed:
-		d.committed(m)
+		if err := d.committed(m); err != nil { // what this turn made of the state that was dropped goes with it
+			d.fail(box, err)
+			*box = outbox{}
+		}
 	case flushLazy:
 		if d.lazy != nil {
 			box.merge(d.lazy)
@@ -311,7 +314,7 @@ func (d *driver) flush(box *outbox) {
 	d.early(box)
 	if err := d.encode(box); err != nil {
 		d.boxes = append(d.boxes, box)
-		d.committed(committed{box, err})
+		_ = d.committed(committed{box, err})
 		return
 	}
 	d.boxes = append(d.boxes, box)
@@ -344,10 +347,11 @@ func (d *driver) encode(box *outbox) error {
 	return nil
 }
 
-// committed is the second half of "store, send, publish".
-func (d *driver) committed(c committed) {
+// committed is the second half of "store, send, publish". After a failed write the speculative state is dropped
+// and the error returned.
+func (d *driver) committed(c committed) error {
 	if len(d.boxes) == 0 || d.boxes[0] != c.box {
-		return // dropped with a failed one before it
+		return nil // dropped with a failed one before it
 	}
 	d.boxes = d.boxes[1:]
 	if c.err != nil && !planted("failed write ignored") {
@@ -357,9 +361,10 @@ func (d *driver) committed(c committed) {
 		}
 		d.boxes = nil
 		d.reload(c.err)
-		return
+		return c.err
 	}
 	d.release(c.box, nil)
+	return nil
 }
 
 func (d *driver) release(box *outbox, err error) {

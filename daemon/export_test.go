@@ -204,3 +204,26 @@ func (n *Node) Feed(id channel.ID, event channel.Input) {
 	d.post(event)
 	n.read(d, func(*driver) {})
 }
+
+// Hold keeps a channel from handling its mail until release is called. waiting is how much mail there is.
+func (n *Node) Hold(id channel.ID) (waiting func() int, release func()) {
+	n.mu.Lock()
+	d := n.drivers[id]
+	n.mu.Unlock()
+	held, free := make(chan struct{}), make(chan struct{})
+	d.post(inspect{func(*driver) { close(held); <-free }})
+	<-held
+	return func() int {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return len(d.mail)
+	}, func() { close(free) }
+}
+
+// Post gives a channel an event and does not wait.
+func (n *Node) Post(id channel.ID, event channel.Input) {
+	n.mu.Lock()
+	d := n.drivers[id]
+	n.mu.Unlock()
+	d.post(event)
+}
