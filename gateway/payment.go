@@ -91,6 +91,8 @@ func (p *purchase) answered(res *http.Response) (*http.Response, error) {
 	case header != "":
 		p.take(ParseReceipt(header))
 		p.over(p.cost())
+	case res.StatusCode == http.StatusSwitchingProtocols:
+		p.over(p.authorised)
 	case res.StatusCode >= 300: // receipts come with success only: the charge was given back
 		p.over(0)
 	case res.Body == nil || res.Body == http.NoBody || p.req.Method == http.MethodHead:

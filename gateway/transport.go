@@ -36,6 +36,11 @@ type Transport struct {
 	AllowRise bool
 	// Open decides about opening a channel when there is none to pay with; nil never opens one.
 	Open Opener
+	// MaxDeposit is the most that such a channel may lock; 0: what the server suggests.
+	MaxDeposit channel.Sat
+	// MaxBody is the most that is kept of a request's body without GetBody, which has to be sent again with its
+	// payment; 0: 1 MiB.
+	MaxBody int64
 	// Route names what shares a price, beside origin and method; nil takes the path.
 	Route func(*http.Request) string
 	// OnPayment hears of every request that was paid, once, when nothing of its payment changes any more.
@@ -54,7 +59,7 @@ type Transport struct {
 
 // RoundTrip sends a request, and pays if that is asked for and allowed.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	body, err := replayable(req)
+	body, err := replayable(req, t.MaxBody)
 	if err != nil {
 		return nil, err
 	}

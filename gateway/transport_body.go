@@ -8,10 +8,10 @@ import (
 	"net/http"
 )
 
-// bufferedBody is the most of a body without GetBody that is kept to be sent again.
+// bufferedBody is what is kept of a body without GetBody where nobody says more.
 const bufferedBody = 1 << 20
 
-var errBodyOnce = errors.New("the body is longer than 1 MiB and can be read only once: set Request.GetBody, or send a body that can be opened again")
+var errBodyOnce = errors.New("the body is too long to be kept for a second try, and can be read only once: set Request.GetBody, or raise Transport.MaxBody")
 
 // replay is a request's body that can be sent any number of times.
 type replay struct {
@@ -22,7 +22,10 @@ type replay struct {
 }
 
 // replayable takes over the body of req. A long one without GetBody stays good for one try.
-func replayable(req *http.Request) (*replay, error) {
+func replayable(req *http.Request, most int64) (*replay, error) {
+	if most <= 0 {
+		most = bufferedBody
+	}
 	switch {
 	case req.Body == nil || req.Body == http.NoBody:
 		return &replay{open: func() (io.ReadCloser, error) { return http.NoBody, nil }}, nil
@@ -30,12 +33,12 @@ func replayable(req *http.Request) (*replay, error) {
 		req.Body.Close()
 		return &replay{open: req.GetBody, size: req.ContentLength}, nil
 	}
-	head, err := io.ReadAll(io.LimitReader(req.Body, bufferedBody+1))
+	head, err := io.ReadAll(io.LimitReader(req.Body, most+1))
 	switch {
 	case err != nil:
 		req.Body.Close()
 		return nil, err
-	case len(head) > bufferedBody:
+	case int64(len(head)) > most:
 		rest := struct {
 			io.Reader
 			io.Closer

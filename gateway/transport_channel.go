@@ -28,6 +28,7 @@ type Opening struct {
 	Network   string // as the server says
 	Price     channel.Msat
 	Unit      Unit
+	UnitSize  uint64
 	Plan      channel.OpenResult // deposit, fees, confirmations, expiry
 }
 
@@ -128,10 +129,10 @@ func (p *purchase) knows(ctx context.Context, o *offer) (bool, error) {
 
 func (p *purchase) noChannel(o *offer, err error) error {
 	text := fmt.Sprintf("there is no channel with %s that could pay", o.Recipient)
-	if err != nil {
+	if code := faultCode(err); err != nil && code != channel.CodeNotFound && code != channel.CodeUnknownPeer {
 		text += ": " + err.Error()
 	}
-	return &Unpaid{Why: WhyNoChannel, Text: text, Deposit: o.deposit(), Err: err}
+	return &Unpaid{Why: WhyNoChannel, Text: text, Deposit: o.deposit(0), Err: err}
 }
 
 // open opens a channel with the payee, if that is allowed, and waits until it can pay.
@@ -147,15 +148,19 @@ func (p *purchase) open(ctx context.Context, o *offer, cause error) error {
 	if err := p.reach(ctx, o); err != nil {
 		return err
 	}
-	req := channel.OpenRequest{Peer: string(o.Recipient), Deposit: o.deposit(), DryRun: true}
+	deposit := o.deposit(p.t.MaxDeposit)
+	if limit := p.t.MaxDeposit; limit > 0 && deposit > limit {
+		return &Unpaid{Why: WhyNoChannel, Text: fmt.Sprintf("a channel for this server locks at least %d sat, and %d are allowed", deposit, limit), Deposit: deposit}
+	}
+	req := channel.OpenRequest{Peer: string(o.Recipient), Deposit: deposit, DryRun: true}
 	plan, err := p.t.Payer.Open(ctx, req)
 	if err != nil {
 		return p.noChannel(o, err)
 	}
 	plan.Deposit = req.Deposit
-	ask := Opening{Origin: p.req.URL.Scheme + "://" + authority(p.req), Recipient: o.Recipient, Network: o.Details.Network, Price: o.Amount, Unit: o.Unit, Plan: plan}
+	ask := Opening{Origin: p.req.URL.Scheme + "://" + authority(p.req), Recipient: o.Recipient, Network: o.Details.Network, Price: o.Amount, Unit: o.Unit, UnitSize: o.Details.UnitSize, Plan: plan}
 	if err := p.t.Open.Allow(ctx, ask); err != nil {
-		return &Unpaid{Why: WhyNoChannel, Text: "no channel was opened: " + err.Error(), Deposit: o.deposit(), Err: err}
+		return &Unpaid{Why: WhyNoChannel, Text: "no channel was opened: " + err.Error(), Deposit: o.deposit(0), Err: err}
 	}
 	req.DryRun = false
 	opened, err := p.t.Payer.Open(ctx, req)
@@ -207,9 +212,12 @@ func (p *purchase) usable(ctx context.Context, o *offer, id channel.ID) (channel
 }
 
 // deposit is what a channel for this offer locks: what the server suggests, and at least what it demands and what
-// the request itself takes.
-func (o *offer) deposit() channel.Sat {
-	need := max(o.SuggestedDeposit, o.Details.MinDeposit, o.Amount, o.least)
-	least := max(o.Amount, o.least).SatCeil() + channel.ReserveSat
-	return max(need.SatCeil(), least)
+// the request itself takes. limit bounds the first and not the others.
+func (o *offer) deposit(limit channel.Sat) channel.Sat {
+	need := max(o.Details.MinDeposit.SatCeil(), max(o.Amount, o.least).SatCeil()+channel.ReserveSat, channel.MinDeposit)
+	suggested := o.SuggestedDeposit.SatCeil()
+	if limit > 0 {
+		suggested = min(suggested, limit)
+	}
+	return max(need, suggested)
 }

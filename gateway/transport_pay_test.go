@@ -346,7 +346,7 @@ func TestOpening(t *testing.T) {
 	v := visitWithout()
 	err := v.fails("/", gateway.WhyNoChannel)
 	var u *gateway.Unpaid
-	if errors.As(err, &u); u.Deposit != 5000 || u.Price != 20 || u.Recipient != shop || len(v.node.opens)+len(v.node.dialed) != 0 {
+	if errors.As(err, &u); u.Deposit != 50_000 || u.Price != 20 || u.Recipient != shop || len(v.node.opens)+len(v.node.dialed) != 0 {
 		t.Errorf("%+v, %+v, %v", u, v.node.opens, v.node.dialed)
 	}
 
@@ -356,13 +356,19 @@ func TestOpening(t *testing.T) {
 	if err := v.fails("/", gateway.WhyNoChannel); !strings.Contains(err.Error(), "said no") || len(v.node.opens) != 0 {
 		t.Errorf("%v, %+v", err, v.node.opens)
 	}
-	if len(no.asked) != 1 || no.asked[0].Plan.Deposit != 5000 || no.asked[0].Plan.OpenFee != 308 || no.asked[0].Origin != v.server.URL {
+	if len(no.asked) != 1 || no.asked[0].Plan.Deposit != 50_000 || no.asked[0].Plan.OpenFee != 308 || no.asked[0].Origin != v.server.URL {
 		t.Errorf("%+v", no.asked)
 	}
 
 	v = visitWithout()
+	v.transport.Open, v.transport.MaxDeposit = no, 19_999
+	if err := v.fails("/", gateway.WhyNoChannel); !strings.Contains(err.Error(), "20000 sat") || len(no.asked) != 1 {
+		t.Error(err)
+	}
+
+	v = visitWithout()
 	yes := &opener{}
-	v.transport.Open = yes
+	v.transport.Open, v.transport.MaxDeposit = yes, 30_000
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
@@ -372,7 +378,7 @@ func TestOpening(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if len(v.node.opens) != 1 || len(yes.asked) != 1 || yes.looks == 0 || len(v.node.dialed) != 1 {
+	if len(v.node.opens) != 1 || v.node.opens[0].Deposit != 30_000 || len(yes.asked) != 1 || yes.looks == 0 || len(v.node.dialed) != 1 {
 		t.Errorf("opened %+v, asked %d times, %d looks, dialed %v", v.node.opens, len(yes.asked), yes.looks, v.node.dialed)
 	}
 }

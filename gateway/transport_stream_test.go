@@ -21,6 +21,7 @@ type tokens struct {
 	count int                                   // events of the stream
 	need  func(*gateway.NeedVoucher)            // changes a demand
 	heads func(w http.ResponseWriter) (ok bool) // answers top-ups instead
+	event func(i int) string                    // one of the stream; nil for a plain one
 	begun chan struct{}                         // closed when the first demand went out
 	once  sync.Once
 
@@ -68,7 +69,7 @@ func (s *tokens) stream(w http.ResponseWriter, r *http.Request, p *gateway.Paylo
 			}
 		}
 		used += s.request.Amount
-		fmt.Fprintf(w, "id: %d\ndata: token %d\n\n", i, i)
+		fmt.Fprint(w, s.token(i))
 		w.(http.Flusher).Flush()
 	}
 	header, _ := receiptFor(p, used, func(r *gateway.Receipt) { r.Accepted, r.Spent, r.Units = p.Total, p.Total, uint64(s.count) }).Header()
@@ -90,10 +91,17 @@ func (s *tokens) demand(w http.ResponseWriter, p *gateway.Payload, used channel.
 	s.once.Do(func() { close(s.begun) })
 }
 
+func (s *tokens) token(i int) string {
+	if s.event != nil {
+		return s.event(i)
+	}
+	return fmt.Sprintf("id: %d\ndata: token %d\n\n", i, i)
+}
+
 func (s *tokens) wanted() string {
 	var b strings.Builder
 	for i := range s.count {
-		fmt.Fprintf(&b, "id: %d\ndata: token %d\n\n", i, i)
+		b.WriteString(s.token(i))
 	}
 	return b.String()
 }

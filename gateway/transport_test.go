@@ -122,7 +122,7 @@ type stall struct {
 
 func newStall(price channel.Msat) *stall {
 	return &stall{expires: time.Minute, realm: "stall", request: gateway.Request{
-		Amount: price, Unit: gateway.UnitRequest, Recipient: shop, SuggestedDeposit: 5_000_000,
+		Amount: price, Unit: gateway.UnitRequest, Recipient: shop, SuggestedDeposit: 50_000_000,
 		Details: gateway.Details{Network: "simnet", Addrs: []string{"/ip4/127.0.0.1/tcp/9/p2p/" + string(shop)}, UnitSize: 1},
 	}}
 }

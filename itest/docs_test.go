@@ -187,6 +187,9 @@ func TestCodesInOperations(t *testing.T) {
 	text := read(t, "docs/operations.md")
 	exits := map[string]string{"exitFailed": "1", "exitUsage": "2", "exitRefused": "4", "exitPending": "5"}
 	names := map[string]string{"codeDeclined": "declined", "codeReceipt": "invalid_receipt"}
+	for _, m := range regexp.MustCompile(`(code\w+)\s+channel\.Code = "(\w+)"`).FindAllStringSubmatch(read(t, "cmd/runnel/fetch_error.go"), -1) {
+		names[m[1]] = m[2]
+	}
 	for _, m := range regexp.MustCompile(`(Code\w+)\s+Code = "(\w+)"`).FindAllStringSubmatch(read(t, "channel/report.go"), -1) {
 		names["channel."+m[1]] = m[2]
 	}

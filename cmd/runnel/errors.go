@@ -84,6 +84,11 @@ var advice = map[channel.Code]struct {
 	channel.CodeStopping:          {exitFailed, "start the daemon again"},
 	codeDeclined:                  {exitRefused, "nothing was done"},
 	codeReceipt:                   {exitFailed, "it proves nothing: ask for the receipt again, or ask the other side for its own"},
+	codeUnpaid:                    {exitRefused, "`runnel fetch --help` has the limits"},
+	codeStopped:                   {exitFailed, "`runnel payments` shows what became of what was signed"},
+	codeRejected:                  {exitFailed, "the reason is the server's own: tell who runs it"},
+	codeHTTP:                      {exitFailed, "without -f the answer is printed"},
+	codeServer:                    {exitFailed, "see that the address is right and that the server runs"},
 	channel.CodeFailure:           {exitFailed, "the daemon's log says more"},
 }
 

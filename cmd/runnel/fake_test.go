@@ -259,6 +259,8 @@ type session struct {
 	in       string
 	terminal bool
 	ctx      context.Context
+	dialer   func(string) (api.Node, error) // nil: to node
+	errs     func(text string)              // sees what is written to standard error as it comes; may be nil
 }
 
 func newSession(t *testing.T) *session {
@@ -268,6 +270,9 @@ func newSession(t *testing.T) *session {
 func (s *session) getenv() func(string) string { return func(k string) string { return s.env[k] } }
 
 func (s *session) dial() func(string) (api.Node, error) {
+	if s.dialer != nil {
+		return s.dialer
+	}
 	return func(string) (api.Node, error) { return s.node, nil }
 }
 
@@ -280,7 +285,7 @@ func (s *session) run(args ...string) outcome {
 	s.t.Helper()
 	var out, errs bytes.Buffer
 	a := &app{
-		in: strings.NewReader(s.in), out: &out, err: &errs, inTTY: s.terminal, outTTY: s.terminal, errTTY: s.terminal,
+		in: strings.NewReader(s.in), out: &out, err: seen{&errs, s.errs}, inTTY: s.terminal, outTTY: s.terminal, errTTY: s.terminal,
 		getenv: s.getenv(),
 		now:    func() time.Time { return noon },
 		dial:   s.dial(),
@@ -288,6 +293,20 @@ func (s *session) run(args ...string) outcome {
 	}
 	code := a.run(s.ctx, args)
 	return outcome{out.String(), errs.String(), code}
+}
+
+// seen is a writer that somebody watches.
+type seen struct {
+	*bytes.Buffer
+	watch func(string)
+}
+
+func (s seen) Write(b []byte) (int, error) {
+	n, err := s.Buffer.Write(b)
+	if s.watch != nil {
+		s.watch(string(b))
+	}
+	return n, err
 }
 
 // line is run for a command line without quotes.

@@ -35,6 +35,7 @@ nothing signed, 5 pending: it may still happen, 130 interrupted.`
 
 const (
 	groupMoney    = "money"
+	groupWeb      = "web"
 	groupChannels = "channels"
 	groupWallet   = "wallet"
 	groupNode     = "node"
@@ -77,6 +78,7 @@ func newRoot(a *app) *cobra.Command {
 	globalFlags(a, root)
 	root.AddGroup(
 		&cobra.Group{ID: groupMoney, Title: "Payments:"},
+		&cobra.Group{ID: groupWeb, Title: "Paying over HTTP:"},
 		&cobra.Group{ID: groupChannels, Title: "Channels and peers:"},
 		&cobra.Group{ID: groupWallet, Title: "On-chain wallet:"},
 		&cobra.Group{ID: groupNode, Title: "Node:"},
@@ -88,6 +90,7 @@ func newRoot(a *app) *cobra.Command {
 		}
 	}
 	add(groupMoney, payCommand(a), streamCommand(a), paymentsCommand(a), receiptCommand(a), watchCommand(a))
+	add(groupWeb, fetchCommand(a), proxyCommand(a))
 	add(groupChannels, openCommand(a), channelsCommand(a), channelCommand(a), closeCommand(a), settleCommand(a),
 		connectCommand(a), disconnectCommand(a), peersCommand(a))
 	add(groupWallet, addressCommand(a), balanceCommand(a), sendCommand(a), txsCommand(a), bumpCommand(a))
