@@ -39,8 +39,11 @@ type fakeNode struct {
 	chans  []channel.ChannelInfo
 	closed channel.CloseResult
 	taken  channel.SettleResult
-	paid   channel.PayResult
-	hist   []channel.PaymentInfo
+
+	granted channel.AuthoriseResult
+	charged channel.Charge
+	paid    channel.PayResult
+	hist    []channel.PaymentInfo
 
 	receipt channel.Receipt
 

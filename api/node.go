@@ -44,4 +44,5 @@ type Node interface {
 	Watch(ctx context.Context, since uint64, fn func(channel.Event) error) error
 
 	LogNode
+	DrawNode
 }

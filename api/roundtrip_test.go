@@ -29,6 +29,9 @@ func fillValue(t *rapid.T, v reflect.Value, label string) {
 	case channel.PayStatus:
 		v.SetUint(uint64(rapid.Uint8Max(2).Draw(t, label)))
 		return
+	case channel.DrawStatus:
+		v.SetUint(uint64(rapid.Uint8Max(1).Draw(t, label)))
+		return
 	case channel.Direction:
 		v.SetUint(uint64(rapid.Uint8Max(1).Draw(t, label)))
 		return
@@ -189,6 +192,7 @@ func TestChannelCallsArriveWhole(t *testing.T) {
 		same(t, "Close", closed, node.closed, err)
 		same(t, "Close", node.last(), []any{ending}, nil)
 
+		drawRoundTrip(ctx, t, node, c)
 		settle := fill[channel.SettleRequest](t, "settle")
 		if settle.All = len(settle.Channels) == 0; settle.All {
 			settle.Channels = nil

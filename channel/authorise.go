@@ -150,7 +150,11 @@ func (s *State) drawsTold(m *Draws) ([]Effect, error) {
 	}
 	fresh := m.Draws[count+1-m.FirstSeq:]
 	next := s.OutDraws.clone()
-	for _, d := range fresh {
+	most := make([]Msat, len(fresh))
+	for i, d := range fresh {
+		if at := next.find(d.N); at >= 0 {
+			most[i] = next.Open[at].Max
+		}
 		if err := s.acceptDraw(next, m.Lane, d); err != nil {
 			return s.freezeDraws(err), nil
 		}
@@ -159,7 +163,7 @@ func (s *State) drawsTold(m *Draws) ([]Effect, error) {
 		return s.freezeOut(FrozenHash), nil
 	}
 	s.OutDraws, s.askedDraws = next, 0
-	effects := []Effect{SaveDraws{Out: true}, Save{}, Drew{Out: true, First: count + 1, Draws: fresh}, Send{&DrawsAck{Lane: m.Lane, Count: next.Count}}}
+	effects := []Effect{SaveDraws{Out: true}, Save{}, Drew{Out: true, First: count + 1, Draws: fresh, Max: most}, Send{&DrawsAck{Lane: m.Lane, Count: next.Count}}}
 	if early := s.early; early != nil { // its stop came before them
 		s.early = nil
 		s.own()

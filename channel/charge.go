@@ -233,7 +233,9 @@ func (s *State) charge(d *InDraws, op *DrawOp, can error, bad bool) (repeated bo
 }
 
 // credit is what can be drawn still.
-func (s *State) credit(d *InDraws) Msat { return s.In.Total - s.In.Spent - d.Drawn - d.held() }
+func (s *State) credit(d *InDraws) Msat {
+	return s.In.Total - min(s.In.Total, s.In.Spent+d.Drawn+d.held())
+}
 
 func (s *State) hold(d *InDraws, op *DrawOp, can error) (changed bool, err error) {
 	i := d.running(op.N)

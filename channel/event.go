@@ -205,6 +205,7 @@ type (
 		Out   bool
 		First uint64 // number of the first in the chain
 		Draws []Draw
+		Max   []Msat // Out: what was authorised for each, 0 where that is not known
 	}
 	// DrawsOver tells of own authorisations of which nothing will be heard any more: Taken if the payee took
 	// all that was vouchered, otherwise nothing was drawn for them.

@@ -19,7 +19,7 @@ func (s *State) Info() ChannelInfo {
 	i := ChannelInfo{
 		Channel: t.ID, PeerID: t.Peer, Phase: s.Phase, Reason: s.reason(),
 		Deposit: t.Out.Deposit, PeerDeposit: t.In.Deposit,
-		Sent: s.SpentOut(), Received: s.SpentIn(), Credit: s.Out.Credit() - s.OutDraws.drawn(),
+		Sent: s.SpentOut(), Received: s.SpentIn(), Credit: s.Out.Total - min(s.Out.Total, s.SpentOut()),
 		Net: int64(s.SpentIn()) - int64(s.SpentOut()), Recoverable: s.recoverable(),
 		Expiry: s.earliestExpiry(), Confirmations: s.Confirmations(true), Required: t.OutConfs,
 		FundingTxID: TxIDString(s.OutFunding.Claimed.TxID), PeerFundingTx: TxIDString(s.InFunding.Claimed.TxID),

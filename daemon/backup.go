@@ -64,6 +64,8 @@ type backupChannel struct {
 	Cold    json.RawMessage
 	Out, In []byte
 	Unacked [][]byte // own frames without an answer, oldest first
+
+	OutDraws, InDraws []byte `json:",omitempty"`
 }
 
 // Backup copies the node while it runs. Each channel is whole; what happens meanwhile is in it or not.
@@ -121,6 +123,7 @@ func backUpChannel(st *channel.State) (c backupChannel, err error) {
 	}
 	c.Out, _ = st.Out.MarshalBinary()
 	c.In, _ = st.In.MarshalBinary()
+	c.OutDraws, c.InDraws = encodeDraws(st)
 	for _, f := range st.Unacked {
 		frame, err := wire.Encode(f)
 		if err != nil {
@@ -235,7 +238,7 @@ func (b *backup) restore(s store.Store, scheme ledger.Scheme, random func([]byte
 
 func (r *Restoration) count(st *channel.State) {
 	r.Channels++
-	r.Received += st.In.Spent
+	r.Received += st.SpentIn()
 	if st.Terms.Out.Exists() {
 		r.Deposits += st.Terms.Out.Deposit
 	}
@@ -262,7 +265,11 @@ func (c *backupChannel) load() (channel.State, error) {
 		}
 		unacked = append(unacked, f)
 	}
-	return channel.Load(c.Cold, c.Out, c.In, unacked)
+	st, err := channel.Load(c.Cold, c.Out, c.In, unacked)
+	if err != nil {
+		return st, err
+	}
+	return st.WithDraws(c.OutDraws, c.InDraws)
 }
 
 // restoreChannel is all that the store needs of a channel to end it.
@@ -304,7 +311,15 @@ func channelBatch(st *channel.State, scripts laneScripts) (*store.Batch, error) 
 	out, _ := st.Out.MarshalBinary()
 	in, _ := st.In.MarshalBinary()
 	id := st.Terms.ID
-	return new(store.Batch).Put(channelKey(id), cold).Put(laneRecordKey(id, true), append(out, make([]byte, 8)...)).
+	batch := new(store.Batch)
+	outDraws, inDraws := encodeDraws(st)
+	if outDraws != nil {
+		batch.Put(drawsKey(id, true), outDraws)
+	}
+	if inDraws != nil {
+		batch.Put(drawsKey(id, false), inDraws)
+	}
+	return batch.Put(channelKey(id), cold).Put(laneRecordKey(id, true), append(out, make([]byte, 8)...)).
 		Put(laneRecordKey(id, false), in).Put(scriptsKey(id), scripts.encode(&st.Terms)), nil
 }
 

@@ -39,7 +39,11 @@ func Journaled(op *store.Op) bool {
 
 // once reports whether records of a kind are written once and never again.
 func once(kind byte) bool {
-	return kind == prefixFrame || kind == prefixRefusal || kind == prefixEvent
+	switch kind {
+	case prefixFrame, prefixRefusal, prefixEvent, prefixAuthorise, prefixDraw:
+		return true
+	}
+	return false
 }
 
 type digest [16]byte
@@ -92,7 +96,7 @@ type summary struct {
 }
 
 func newSummary(d *digester, pruned bases) *summary {
-	return &summary{digester: d, pruned: pruned, hot: map[string]digest{}, tallies: map[byte]*tally{prefixFrame: {}, prefixRefusal: {}, prefixEvent: {}, prefixID: {}}}
+	return &summary{digester: d, pruned: pruned, hot: map[string]digest{}, tallies: map[byte]*tally{prefixFrame: {}, prefixRefusal: {}, prefixEvent: {}, prefixID: {}, prefixAuthorise: {}, prefixDraw: {}}}
 }
 
 // replayed takes a group of the journal.
@@ -106,8 +110,8 @@ func (b *summary) replayed(g *journal.Group) error {
 		case b.pruned.cover(op.Key, op.Value):
 		case once(kind):
 			b.tallies[kind].add(b.of(op.Key, op.Value))
-			if kind == prefixFrame {
-				if err := b.ids(op.Value); err != nil {
+			if kind == prefixFrame || kind == prefixAuthorise {
+				if err := b.ids(op.Key, op.Value); err != nil {
 					return err
 				}
 			}
@@ -118,16 +122,23 @@ func (b *summary) replayed(g *journal.Group) error {
 	return nil
 }
 
-// ids adds the id records that follow from an own frame.
-func (b *summary) ids(frame []byte) error {
-	return idsOf(frame, func(key, value []byte) error {
+// ids adds the id records that follow from an own frame or authorisation.
+func (b *summary) ids(key, value []byte) error {
+	return idsOf(key, value, func(key, value []byte) error {
 		b.tallies[prefixID].add(b.of(key, value))
 		return nil
 	})
 }
 
-// idsOf makes the id records of an own frame; a frame of the peer's has none.
-func idsOf(frame []byte, fn func(key, value []byte) error) error {
+// idsOf makes the id records of an own frame or authorisation; a frame of the peer's has none.
+func idsOf(key, frame []byte, fn func(key, value []byte) error) error {
+	if key[0] == prefixAuthorise {
+		a, err := decodeAuthorised(frame)
+		if err != nil || len(key) != 17 {
+			return err
+		}
+		return fn(idKey(a.ID), encodeDrawID(laneKey(key[1:9]), seqOf(key[9:])))
+	}
 	r, err := decodeFrame(frame)
 	if err != nil || r.Ack != nil {
 		return err

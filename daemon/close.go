@@ -328,7 +328,7 @@ func (n *Node) closeAlone(ctx context.Context, d *driver, script []byte, req cha
 		if st.Terms.Out.Exists() && (st.OutFunding.Tx != nil || len(st.OutFunding.Seen) > 0 || st.GivenUp()) {
 			r.RefundHeight = st.Terms.Out.Expiry
 			if o, ok := st.OutFunding.Claim(); ok {
-				r.Local = o.Value - min(o.Value, st.Out.Spent.SatCeil())
+				r.Local = o.Value - min(o.Value, st.SpentOut().SatCeil())
 			}
 		}
 		exit := st.InFunding.Exit

@@ -20,28 +20,58 @@ import (
 // channelOf is the channel of which a key holds a part, cold record or lane.
 func channelOf(key string) (id channel.ID, ok bool) {
 	switch {
-	case key[0] == prefixChannel && len(key) == 33, key[0] == prefixLane && len(key) == 34:
+	case key[0] == prefixChannel && len(key) == 33, (key[0] == prefixLane || key[0] == prefixDraws) && len(key) == 34:
 		copy(id[:], key[1:])
 		return id, true
 	}
 	return id, false
 }
 
-// triple is all of a channel that changes together, as one book has it.
+// triple is all of a channel that changes together, as one book has it. The records of draws are nil where
+// there was none.
 type triple struct {
-	cold, out, in []byte
-	number        uint64 // newest group of the journal that wrote a part
-	gone          bool   // the channel was dropped before anything was at stake
+	cold, out, in     []byte
+	outDraws, inDraws []byte
+	number            uint64 // newest group of the journal that wrote a part
+	gone              bool   // the channel was dropped before anything was at stake
 }
 
-func keysOf(id channel.ID) [3][]byte {
-	return [3][]byte{channelKey(id), laneRecordKey(id, true), laneRecordKey(id, false)}
+// whole is how many parts every channel has.
+const whole = 3
+
+func keysOf(id channel.ID) [5][]byte {
+	return [5][]byte{channelKey(id), laneRecordKey(id, true), laneRecordKey(id, false), drawsKey(id, true), drawsKey(id, false)}
 }
 
-func (t *triple) parts() [3][]byte { return [3][]byte{t.cold, t.out, t.in} }
+func (t *triple) parts() [5][]byte { return [5][]byte{t.cold, t.out, t.in, t.outDraws, t.inDraws} }
+
+func (t *triple) part(i int) *[]byte {
+	return [5]*[]byte{&t.cold, &t.out, &t.in, &t.outDraws, &t.inDraws}[i]
+}
 
 func (t *triple) equal(u *triple) bool {
-	return bytes.Equal(t.cold, u.cold) && bytes.Equal(t.out, u.out) && bytes.Equal(t.in, u.in)
+	a, b := t.parts(), u.parts()
+	for i := range a {
+		if !bytes.Equal(a[i], b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// readTriple reads a channel of a store.
+func readTriple(s store.Store, id channel.ID) (t triple, err error) {
+	for i, key := range keysOf(id) {
+		b, err := s.Get(key)
+		if i >= whole && errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return t, err
+		}
+		*t.part(i) = b
+	}
+	return t, nil
 }
 
 // state reads the records without the frames; false if they are not whole.
@@ -53,7 +83,8 @@ func (t *triple) state() (st channel.State, commits uint64, ok bool) {
 	if st.Out.UnmarshalBinary(out) != nil || st.In.UnmarshalBinary(t.in) != nil {
 		return st, 0, false
 	}
-	return st, binary.BigEndian.Uint64(t.out[len(out):]), true
+	st, err := st.WithDraws(t.outDraws, t.inDraws)
+	return st, binary.BigEndian.Uint64(t.out[len(out):]), err == nil
 }
 
 func (r *reconciler) journalTriple(id channel.ID) (t triple) {
@@ -62,16 +93,19 @@ func (r *reconciler) journalTriple(id channel.ID) (t triple) {
 		if !ok {
 			continue
 		}
-		*[...]*[]byte{&t.cold, &t.out, &t.in}[i] = v.bytes
+		*t.part(i) = v.bytes
 		t.number = max(t.number, v.number)
-		t.gone = t.gone || v.bytes == nil
+		t.gone = t.gone || v.bytes == nil && i < whole
 	}
 	return t
 }
 
 func (r *reconciler) storeTriple(id channel.ID) (t triple) {
 	k := keysOf(id)
-	return triple{cold: r.stored[string(k[0])], out: r.stored[string(k[1])], in: r.stored[string(k[2])]}
+	for i := range k {
+		*t.part(i) = r.stored[string(k[i])]
+	}
+	return t
 }
 
 func (r *reconciler) decideChannel(id channel.ID) error {
@@ -109,7 +143,16 @@ func (r *reconciler) decideChannel(id channel.ID) error {
 // advances reports whether a proves all that b does.
 func advances(a, b *channel.State) bool {
 	return a.Out.Total >= b.Out.Total && a.In.Total >= b.In.Total && a.In.Spent >= b.In.Spent &&
-		a.Out.NextSeq >= b.Out.NextSeq && a.In.NextSeq >= b.In.NextSeq && a.Phase >= b.Phase
+		a.Out.NextSeq >= b.Out.NextSeq && a.In.NextSeq >= b.In.NextSeq && a.Phase >= b.Phase && drawsAdvance(a, b)
+}
+
+// drawsAdvance reports whether a knows all draws that b does.
+func drawsAdvance(a, b *channel.State) bool {
+	if o := b.OutDraws; o != nil && (a.OutDraws == nil || a.OutDraws.Count < o.Count || a.OutDraws.Next < o.Next) {
+		return false
+	}
+	i := b.InDraws
+	return i == nil || a.InDraws != nil && a.InDraws.Count >= i.Count && a.InDraws.High >= i.High && a.InDraws.Told >= i.Told
 }
 
 // proven checks the newest vouchers, which the store's cipher does not protect.
@@ -137,6 +180,12 @@ func (r *reconciler) join(id channel.ID, j, s *channel.State, commits uint64) er
 	if s.Out.Total > st.Out.Total && r.valid(&st.Terms.Out, &s.OutFunding, &s.Out) {
 		st.Out = s.Out
 	}
+	if d := s.OutDraws; d != nil && (st.OutDraws == nil || d.Count > st.OutDraws.Count) {
+		st.OutDraws = d
+	}
+	if d := s.InDraws; d != nil && (st.InDraws == nil || d.Count > st.InDraws.Count) {
+		st.InDraws = d
+	}
 	if !r.proven(&st) {
 		return fmt.Errorf("%w: neither has a valid voucher of channel %s; restore the newest backup of the whole data directory", ErrBooks, id)
 	}
@@ -158,7 +207,19 @@ func encodeTriple(st *channel.State, commits uint64) (t triple, err error) {
 	out, _ := st.Out.MarshalBinary()
 	t.out = binary.BigEndian.AppendUint64(out, commits)
 	t.in, _ = st.In.MarshalBinary()
+	t.outDraws, t.inDraws = encodeDraws(st)
 	return t, nil
+}
+
+// encodeDraws encodes both records of draws, nil for those that are not there.
+func encodeDraws(st *channel.State) (out, in []byte) {
+	if st.OutDraws != nil {
+		out, _ = st.OutDraws.MarshalBinary()
+	}
+	if st.InDraws != nil {
+		in, _ = st.InDraws.MarshalBinary()
+	}
+	return out, in
 }
 
 func (r *reconciler) correctStore(id channel.ID, t triple, number uint64) {
@@ -224,13 +285,9 @@ func budgetUsed(b []byte) channel.Msat {
 
 // recoverChannel makes a channel one that is not proven any more. It reports whether that changed it.
 func recoverChannel(s store.Store, write func(*store.Batch) error, id channel.ID) (bool, error) {
-	var t triple
-	for i, key := range keysOf(id) {
-		b, err := s.Get(key)
-		if err != nil {
-			return false, err
-		}
-		*[...]*[]byte{&t.cold, &t.out, &t.in}[i] = b
+	t, err := readTriple(s, id)
+	if err != nil {
+		return false, err
 	}
 	st, commits, ok := t.state()
 	if !ok {
@@ -239,13 +296,14 @@ func recoverChannel(s store.Store, write func(*store.Batch) error, id channel.ID
 	if !st.Phase.CanMove(channel.PhaseRecovering) {
 		return false, nil
 	}
-	t, err := encodeTriple(new(channel.Restored(st)), commits+1)
-	if err != nil {
+	if t, err = encodeTriple(new(channel.Restored(st)), commits+1); err != nil {
 		return false, err
 	}
 	b := new(store.Batch)
 	for i, key := range keysOf(id) {
-		b.Put(key, t.parts()[i])
+		if part := t.parts()[i]; part != nil {
+			b.Put(key, part)
+		}
 	}
 	return true, write(b)
 }

@@ -18,6 +18,8 @@ type driver struct {
 	peer channel.PeerID
 
 	scripts laneScripts
+	agreed  channel.Terms // never change
+	secrets laneSecrets
 
 	mu      sync.Mutex // guards mail and running
 	space   sync.Cond  // mail was taken
@@ -37,6 +39,7 @@ type driver struct {
 	roots      roots
 	close      closeAttempt
 	exits      exits
+	drawn      drawn
 	blindTaken channel.Msat    // since the chain was last seen
 	met        uint64          // number of the newest session with the peer that the channel knows
 	held       bool            // its part of the chain is still being read: nothing is published for it
@@ -75,7 +78,10 @@ type outbox struct {
 	lanes     bool // the lane records change
 	cold      bool // everything changes
 	budget    bool
-	frames    bool // holds frames of ours
+	frames    bool // holds frames or authorisations of ours
+	draws     bool // holds charges
+	outDraws  bool // the record of draws on the own lane changes
+	inDraws   bool // that on the other
 	size      int  // of the frames in it, in bytes
 	entries   []entry
 	sends     []channel.Message
@@ -102,6 +108,7 @@ func (b *outbox) merge(older *outbox) {
 	b.forget = append(older.forget, b.forget...)
 	b.lanes = b.lanes || older.lanes
 	b.budget = b.budget || older.budget
+	b.outDraws, b.inDraws = b.outDraws || older.outDraws, b.inDraws || older.inDraws
 }
 
 // lazyDelay bounds how long an answer waits for a commit to travel with. It is on nobody's path: the
@@ -113,6 +120,9 @@ func newDriver(n *Node, st channel.State, record []byte) *driver {
 	d := &driver{n: n, id: st.Terms.ID, peer: st.Terms.Peer, w: newWorker(st, !n.cfg.SignEach), recent: map[uint64]*frameRecord{},
 		alerts: allowance{burst: 20, every: time.Minute}}
 	d.space.L = &d.mu
+	d.agreed = st.Terms
+	d.drawn.lost = st.InDraws != nil && len(st.InDraws.Running) > 0
+	d.w.deny = d.deny
 	d.phase.Store(uint32(st.Phase))
 	if record != nil {
 		d.chained, d.commits = record, binary.BigEndian.Uint64(record[len(record)-8:])
@@ -190,6 +200,7 @@ func (d *driver) run() {
 func (d *driver) gather(box *outbox) (more bool) {
 	for len(box.batch.Ops) < boxOps && box.size < boxBytes {
 		d.w.gather = d.w.coalesce && (box.frames || d.framesInFlight())
+		d.w.gatherDraws = box.draws || d.drawsInFlight()
 		effects := d.w.Idle()
 		if len(effects) == 0 {
 			return false
@@ -246,6 +257,8 @@ func (d *driver) handle(box *outbox, m any) {
 	case payEvent:
 		d.meet(box, m.in)
 		d.turn(box, m)
+	case drawMail:
+		m.apply(d, box)
 	case parted:
 		if m.s.num == d.met {
 			d.close.session, d.roots.spoken = nil, false
@@ -281,8 +294,9 @@ func (d *driver) meet(box *outbox, s *session) {
 	}
 	d.met = s.num
 	d.close.session = nil // its nonces belong to one connection: the next one begins a new attempt
-	d.turn(box, channel.Connected{})
+	d.turn(box, channel.Connected{Draws: s.draws})
 	d.meetRoots(s)
+	d.armVoid()
 }
 
 func (d *driver) turn(box *outbox, event any) { d.perform(box, d.w.Turn(event)) }
@@ -343,6 +357,7 @@ func (d *driver) encode(box *outbox) error {
 		d.chained = binary.BigEndian.AppendUint64(out, d.commits)
 		box.batch.Put(laneRecordKey(d.id, true), d.chained)
 		box.batch.Put(laneRecordKey(d.id, false), in)
+		d.encodeDraws(box)
 	}
 	return nil
 }
@@ -406,6 +421,7 @@ func (d *driver) reload(cause error) {
 			d.post(channel.Height{Tip: tip.Height})
 		}
 	})
+	draws := d.w.unhandled()
 	d.lazy, d.recent, d.roots = nil, map[uint64]*frameRecord{}, roots{}
 	st, err := d.load()
 	if err != nil {
@@ -414,11 +430,13 @@ func (d *driver) reload(cause error) {
 		for _, e := range d.w.dropQueue(err) {
 			d.n.abandon(e.job, e.err)
 		}
+		d.dropDraws(err)
 		return
 	}
 	old := d.w
 	st.Tip = old.st.Tip
 	d.w = newWorker(st, old.coalesce)
+	d.w.deny, d.w.draws, d.w.asks = d.deny, draws, old.asks
 	signed := map[channel.PaymentID]*job{}
 	for _, j := range old.sent {
 		signed[j.payment.ID] = j

@@ -26,6 +26,11 @@ func (d *driver) perform(box *outbox, effects []any) {
 			box.sends = append(box.sends, e.Msg)
 		case channel.Publish:
 			box.publish = append(box.publish, e.Tx)
+		case channel.SaveDraws:
+			box.outDraws, box.inDraws = box.outDraws || e.Out, box.inDraws || !e.Out
+		case channel.CheckDraw:
+			ok := d.n.deps.Scheme.VerifyVoucher(d.lane(false), e.Total, e.Signature) == nil
+			d.turn(box, channel.DrawChecked{OK: ok})
 		case channel.Sign:
 			d.sign(box, e)
 		case channel.Verify:
@@ -58,6 +63,16 @@ func (d *driver) tell(box *outbox, e any) {
 		d.n.abandon(e.job, e.err)
 	case channel.Answered:
 		d.answered(box, e)
+	case drawsDone:
+		d.drawsDone(box, e)
+	case authorised:
+		d.authorised(box, e)
+	case askFailed:
+		d.n.giveBack(e.job, e.err)
+	case channel.Drew:
+		d.drew(box, e)
+	case channel.DrawsOver:
+		d.drawsOver(box, e)
 	case channel.Took:
 		box.entries = append(box.entries, d.payments(channel.Receiving, e.Frame))
 		d.n.metrics.received(len(e.Frame.Payments), len(e.Refused))

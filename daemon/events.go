@@ -27,10 +27,12 @@ type entry struct {
 	Lane  laneKey           `json:"-"`
 	First uint64            `json:"-"`
 	Count int               `json:"-"`
+	Draws bool              `json:"-"` // they are draws, not pushed payments
 }
 
 const (
 	entryPayments = 'P'
+	entryDraws    = 'D'
 	entryOther    = 'J'
 )
 
@@ -47,7 +49,11 @@ func (e *entry) encode() []byte {
 		b, _ := json.Marshal(e) // plain fields only
 		return append([]byte{entryOther}, b...)
 	}
-	b := append(make([]byte, 0, 32), entryPayments, byte(e.Dir))
+	kind := byte(entryPayments)
+	if e.Draws {
+		kind = entryDraws
+	}
+	b := append(make([]byte, 0, 32), kind, byte(e.Dir))
 	b = append(b, e.Lane[:]...)
 	b = binary.AppendUvarint(b, uint64(e.Time))
 	b = binary.AppendUvarint(b, e.First)
@@ -69,9 +75,10 @@ func decodeEntry(key, value []byte) (entry, error) {
 		e.Seq = seq
 		return e, nil
 	}
-	if value[0] != entryPayments || len(value) < 10 {
+	if value[0] != entryPayments && value[0] != entryDraws || len(value) < 10 {
 		return entry{}, errEntry
 	}
+	e.Draws = value[0] == entryDraws
 	e.Kind, e.Dir = channel.EventPayment, channel.Direction(value[1])
 	copy(e.Lane[:], value[2:])
 	rest := value[10:]
@@ -240,6 +247,9 @@ func (n *Node) expand(e entry, since uint64) ([]channel.Event, error) {
 	n.mu.Unlock()
 	if !ok {
 		return nil, fmt.Errorf("%w: event %d is about an unknown lane", errEntry, e.Seq)
+	}
+	if e.Draws {
+		return n.expandDraws(e, ref, since)
 	}
 	r, refused, err := loadFrame(n.deps.Store, e.Lane, e.First)
 	if errors.Is(err, store.ErrNotFound) {

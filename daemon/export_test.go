@@ -172,7 +172,7 @@ func FrameBatch(n, payments int, own bool) (*store.Batch, error) {
 		return nil, err
 	}
 	b := new(store.Batch).Put(seqKey(prefixFrame, keyOf(f.Lane), f.FirstSeq), value)
-	return b, idsOf(value, func(key, value []byte) error { b.Put(key, value); return nil })
+	return b, idsOf(seqKey(prefixFrame, keyOf(f.Lane), f.FirstSeq), value, func(key, value []byte) error { b.Put(key, value); return nil })
 }
 
 // ScanOnce brings the node to the tip, as its follower does.

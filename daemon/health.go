@@ -16,6 +16,8 @@ type metrics struct {
 	out      prometheus.Counter
 	in       prometheus.Counter
 	refusals prometheus.Counter
+	asked    prometheus.Counter
+	draws    prometheus.Counter
 	breaches prometheus.Counter
 }
 
@@ -25,14 +27,18 @@ func newMetrics() *metrics {
 		out:      prometheus.NewCounter(prometheus.CounterOpts{Name: "runnel_payments_sent_total", Help: "Payments signed and stored."}),
 		in:       prometheus.NewCounter(prometheus.CounterOpts{Name: "runnel_payments_received_total", Help: "Payments answered, refused ones included."}),
 		refusals: prometheus.NewCounter(prometheus.CounterOpts{Name: "runnel_payments_refused_total", Help: "Payments that this node did not accept."}),
+		asked:    prometheus.NewCounter(prometheus.CounterOpts{Name: "runnel_draws_authorised_total", Help: "Draws that this node authorised, top-ups included."}),
+		draws:    prometheus.NewCounter(prometheus.CounterOpts{Name: "runnel_draws_charged_total", Help: "Draws that this node charged, top-ups included."}),
 		breaches: prometheus.NewCounter(prometheus.CounterOpts{Name: "runnel_peer_breaches_total", Help: "Times that a peer broke the protocol."}),
 	}
-	m.registry.MustRegister(m.out, m.in, m.refusals, m.breaches)
+	m.registry.MustRegister(m.out, m.in, m.refusals, m.asked, m.draws, m.breaches)
 	return m
 }
 
-func (m *metrics) sent(n int)  { m.out.Add(float64(n)) }
-func (m *metrics) misbehaved() { m.breaches.Inc() }
+func (m *metrics) sent(n int)       { m.out.Add(float64(n)) }
+func (m *metrics) authorised(n int) { m.asked.Add(float64(n)) }
+func (m *metrics) charged(n int)    { m.draws.Add(float64(n)) }
+func (m *metrics) misbehaved()      { m.breaches.Inc() }
 func (m *metrics) received(n, refused int) {
 	m.in.Add(float64(n))
 	m.refusals.Add(float64(refused))

@@ -87,11 +87,12 @@ func (j *job) finish(r channel.PayResult, err error) {
 type registry struct {
 	mu    sync.Mutex // guards the fields below
 	jobs  map[channel.PaymentID]*job
-	doubt map[channel.PaymentID]bool // signed once, and nobody knows whether that was stored
+	asks  map[channel.PaymentID]*askJob // authorisations on their way
+	doubt map[channel.PaymentID]bool    // signed once, and nobody knows whether that was stored
 }
 
 func newRegistry() *registry {
-	return &registry{jobs: map[channel.PaymentID]*job{}, doubt: map[channel.PaymentID]bool{}}
+	return &registry{jobs: map[channel.PaymentID]*job{}, asks: map[channel.PaymentID]*askJob{}, doubt: map[channel.PaymentID]bool{}}
 }
 
 // claim registers j, or returns the job that has its id already.
@@ -103,6 +104,38 @@ func (r *registry) claim(j *job) (other *job) {
 	}
 	r.jobs[j.payment.ID] = j
 	return nil
+}
+
+// claimAsk registers an authorisation, or returns the one that has its id already.
+func (r *registry) claimAsk(j *askJob) (other *askJob) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if other := r.asks[j.id]; other != nil {
+		return other
+	}
+	r.asks[j.id] = j
+	return nil
+}
+
+func (r *registry) forgetAsk(j *askJob) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.asks[j.id] == j {
+		delete(r.asks, j.id)
+	}
+}
+
+// paying and asking report whether an id is that of a payment, or of an authorisation, on its way.
+func (r *registry) paying(id channel.PaymentID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.jobs[id] != nil
+}
+
+func (r *registry) asking(id channel.PaymentID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.asks[id] != nil
 }
 
 // suspect notes that a payment was signed and may have been stored.

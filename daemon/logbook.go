@@ -69,16 +69,12 @@ func exportBook(ctx context.Context, s store.Store, only *channel.ID, h book.Hea
 
 // lanesOfRecord reads a channel's lanes without its frames, so that one with a gap can be told of too.
 func lanesOfRecord(s store.Store, id channel.ID) (lanes []exported, err error) {
-	var t triple
-	for i, key := range keysOf(id) {
-		b, err := s.Get(key)
-		if errors.Is(err, store.ErrNotFound) {
-			return nil, nil // dropped meanwhile
-		}
-		if err != nil {
-			return nil, err
-		}
-		*[...]*[]byte{&t.cold, &t.out, &t.in}[i] = b
+	t, err := readTriple(s, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil // dropped meanwhile
+	}
+	if err != nil {
+		return nil, err
 	}
 	st, _, ok := t.state()
 	if !ok {

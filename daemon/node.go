@@ -257,6 +257,7 @@ func (n *Node) forgetDriver(d *driver) {
 // what was signed is stored, connections end.
 func (n *Node) Run(ctx context.Context) error {
 	n.giveNotice()
+	n.endLostDraws()
 	n.spawn(n.acceptPeers)
 	n.spawn(n.followChain)
 	n.spawn(n.keepConnected)
@@ -281,6 +282,15 @@ func (n *Node) Run(ctx context.Context) error {
 	n.dismiss()
 	n.hub.close()
 	return err
+}
+
+// endLostDraws ends draws that ran when the program was ended: nobody serves them any more.
+func (n *Node) endLostDraws() {
+	for _, d := range n.all() {
+		if d.drawn.lost {
+			d.post(channel.DrawsLost{})
+		}
+	}
 }
 
 // dismiss tells those that wait for a payment that this node stops.

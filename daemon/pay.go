@@ -101,6 +101,9 @@ func (n *Node) pay(req channel.PayRequest) (*job, error) {
 	}
 	if req.HasID {
 		old, found, lookErr := n.recall(req)
+		if lookErr == nil && n.jobs.asking(req.ID) {
+			lookErr = askConflict(req.ID)
+		}
 		if lookErr != nil || found {
 			n.jobs.forget(j)
 			j.finish(old, lookErr)
@@ -225,6 +228,11 @@ func (n *Node) matches(target string, id channel.ID, peer channel.PeerID) bool {
 
 // recall finds the stored payment with the request's id.
 func (n *Node) recall(req channel.PayRequest) (channel.PayResult, bool, error) {
+	if b, err := n.deps.Store.Get(idKey(req.ID)); err == nil {
+		if _, _, authorised := decodeDrawID(b); authorised {
+			return channel.PayResult{}, false, askConflict(req.ID)
+		}
+	}
 	info, found, err := n.findPayment(req.ID)
 	if err != nil || !found {
 		return channel.PayResult{}, false, n.fault(err)

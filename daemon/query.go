@@ -188,6 +188,10 @@ func (n *Node) Payments(_ context.Context, f channel.PaymentFilter) ([]channel.P
 			return nil, err
 		}
 		list = append(list, more...)
+		if more, err = n.drawsOn(l, f); err != nil {
+			return nil, err
+		}
+		list = append(list, more...)
 	}
 	sortBy(list, func(a, b channel.PaymentInfo) bool {
 		if a.Time != b.Time {
@@ -273,6 +277,9 @@ func (n *Node) findPayment(id channel.PaymentID) (info channel.PaymentInfo, ok b
 	}
 	if err != nil {
 		return info, false, err
+	}
+	if lane, n2, ok := decodeDrawID(b); ok {
+		return n.findDraw(lane, n2)
 	}
 	key, first, err := decodeID(b)
 	if err != nil {

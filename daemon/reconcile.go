@@ -280,8 +280,8 @@ func (r *reconciler) fillStore(d *digester) error {
 					return err
 				}
 			}
-			if op.Key[0] == prefixFrame {
-				if err := r.fillIDs(&w, op.Value); err != nil {
+			if op.Key[0] == prefixFrame || op.Key[0] == prefixAuthorise {
+				if err := r.fillIDs(&w, op); err != nil {
 					return err
 				}
 			}
@@ -291,9 +291,9 @@ func (r *reconciler) fillStore(d *digester) error {
 	if err != nil {
 		return err
 	}
-	for _, op := range r.toJournal.Ops { // their ids may be missing all the same
-		if op.Key[0] == prefixFrame {
-			if err := r.fillIDs(&w, op.Value); err != nil {
+	for i := range r.toJournal.Ops { // their ids may be missing all the same
+		if op := &r.toJournal.Ops[i]; op.Key[0] == prefixFrame || op.Key[0] == prefixAuthorise {
+			if err := r.fillIDs(&w, op); err != nil {
 				return err
 			}
 		}
@@ -306,8 +306,8 @@ func (r *reconciler) fillStore(d *digester) error {
 	return w.flush()
 }
 
-func (r *reconciler) fillIDs(w *writer, frame []byte) error {
-	return idsOf(frame, func(key, value []byte) error {
+func (r *reconciler) fillIDs(w *writer, op *store.Op) error {
+	return idsOf(op.Key, op.Value, func(key, value []byte) error {
 		have, err := r.s.Get(key)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err

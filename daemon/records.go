@@ -15,6 +15,9 @@ import (
 //
 //	c <channel id>              everything of a channel but its lanes (channel.State.MarshalCold)
 //	l <channel id> o|i          a lane: own (o) or the peer's (i)
+//	d <channel id> o|i          the draws on a lane, once there was one
+//	a <lane key> <n>            what was authorised on an own lane
+//	g <lane key> <draw seq>     a draw that ended
 //	s <channel id>              the funding scripts of its lanes
 //	f <lane key> <first seq>    a frame of payments: time, answer, frame
 //	r <lane key> <first seq>    refusals in the answer to an own frame
@@ -41,6 +44,10 @@ const (
 	prefixEvent   = 'e'
 	prefixPeer    = 'p'
 
+	prefixDraws     = 'd'
+	prefixAuthorise = 'a'
+	prefixDraw      = 'g'
+
 	prefixCheckpoint = 'm'
 	prefixBase       = 'n'
 )
@@ -65,6 +72,12 @@ func laneRecordKey(id channel.ID, out bool) []byte {
 		side = 'o'
 	}
 	return append(append([]byte{prefixLane}, id[:]...), side)
+}
+
+func drawsKey(id channel.ID, out bool) []byte {
+	b := laneRecordKey(id, out)
+	b[0] = prefixDraws
+	return b
 }
 
 func seqKey(prefix byte, lane laneKey, seq uint64) []byte {
@@ -152,7 +165,7 @@ func decodeID(b []byte) (lane laneKey, firstSeq uint64, err error) {
 	}
 	copy(lane[:], b)
 	seq, n := binary.Uvarint(b[8:])
-	if n <= 0 {
+	if n <= 0 || 8+n != len(b) {
 		return lane, 0, errors.New("daemon: a damaged payment id record")
 	}
 	return lane, seq, nil
@@ -211,7 +224,16 @@ func loadChannel(s store.Store, id channel.ID) (st channel.State, record []byte,
 			return st, nil, err
 		}
 	}
-	st, err = channel.Load(cold, out, in, unacked)
+	if st, err = channel.Load(cold, out, in, unacked); err != nil {
+		return st, record, err
+	}
+	var draws [2][]byte
+	for i, own := range []bool{true, false} {
+		if draws[i], err = s.Get(drawsKey(id, own)); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return st, record, err
+		}
+	}
+	st, err = st.WithDraws(draws[0], draws[1])
 	return st, record, err
 }
 

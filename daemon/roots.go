@@ -464,3 +464,12 @@ func isRoot(m wire.Message) bool {
 	}
 	return false
 }
+
+// isDraws reports whether a message is only for peers that know draws.
+func isDraws(m wire.Message) bool {
+	switch m.(type) {
+	case *channel.Draws, *channel.DrawsAck, *channel.DrawsVoid:
+		return true
+	}
+	return false
+}

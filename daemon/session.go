@@ -23,6 +23,7 @@ type session struct {
 	out   *outgoing
 	num   uint64 // counts all sessions of this node
 	roots bool   // the peer knows roots of lane logs
+	draws bool   // the peer knows draws
 }
 
 const (
@@ -46,7 +47,7 @@ func (n *Node) acceptPeers() {
 }
 
 func (n *Node) hello() *wire.Hello {
-	return &wire.Hello{Versions: []uint32{wire.Version}, Genesis: n.deps.Scheme.Genesis(), Features: []uint32{wire.FeatureRoots}, Agent: "runnel/" + n.cfg.Version}
+	return &wire.Hello{Versions: []uint32{wire.Version}, Genesis: n.deps.Scheme.Genesis(), Features: []uint32{wire.FeatureRoots, wire.FeatureDraws}, Agent: "runnel/" + n.cfg.Version}
 }
 
 // serve greets a peer and reads what it says until the connection ends.
@@ -108,7 +109,7 @@ func (n *Node) greet(conn wire.Conn) (*session, error) {
 		n.sayError(conn, err)
 		return nil, err
 	}
-	return &session{conn: conn, peer: conn.Peer(), agent: agreed.Agent, out: newOutgoing(), roots: agreed.Has(wire.FeatureRoots)}, nil
+	return &session{conn: conn, peer: conn.Peer(), agent: agreed.Agent, out: newOutgoing(), roots: agreed.Has(wire.FeatureRoots), draws: agreed.Has(wire.FeatureDraws)}, nil
 }
 
 func (n *Node) sayError(conn wire.Conn, err error) {
@@ -214,6 +215,12 @@ func (n *Node) route(s *session, m wire.Message) error {
 		return n.toRoots(s, m.Log.Lane, m)
 	case *channel.RootRequest:
 		return n.toRoots(s, m.Lane, m)
+	case *channel.Draws:
+		return n.toDraws(s, m.Lane, m)
+	case *channel.DrawsAck:
+		return n.toDraws(s, m.Lane, m)
+	case *channel.DrawsVoid:
+		return n.toDraws(s, m.Lane, m)
 	case *channel.Newest:
 		return n.toLane(s, m.Lane, channel.Received{Msg: m})
 	case *channel.Open:
@@ -263,6 +270,13 @@ func (n *Node) toRoots(s *session, lane channel.LaneID, m channel.Message) error
 	return n.toLane(s, lane, rootEvent{m})
 }
 
+func (n *Node) toDraws(s *session, lane channel.LaneID, m channel.Message) error {
+	if !s.draws {
+		return errors.New("a message for a feature that was not agreed")
+	}
+	return n.toLane(s, lane, channel.Received{Msg: m})
+}
+
 // toChannel posts a message to its channel. A peer that speaks of a channel that we don't have is told
 // so: it may have agreed to one that we gave up.
 func (n *Node) toChannel(s *session, id channel.ID, m channel.Message) error {
@@ -290,7 +304,7 @@ func (n *Node) send(peer channel.PeerID, m channel.Message) {
 	n.mu.Lock()
 	s := n.sessions[peer]
 	n.mu.Unlock()
-	if s == nil || isRoot(m) && !s.roots {
+	if s == nil || isRoot(m) && !s.roots || isDraws(m) && !s.draws {
 		return
 	}
 	frame, own := m.(*channel.Frame)

@@ -49,6 +49,16 @@ func (n *Node) fault(err error) error {
 		code = channel.CodeNotOpen
 	case channel.KindCapacity:
 		code = channel.CodeInsufficient
+	case channel.KindCredit:
+		code = channel.CodeNoCredit
+	case channel.KindBadVoucher:
+		code = channel.CodeBadProof
+	case channel.KindConflict:
+		code = channel.CodeIDConflict
+	case channel.KindUnknown:
+		code = channel.CodeNotFound
+	case channel.KindUnsupported:
+		code = channel.CodeUnsupported
 	case channel.KindExpiring:
 		code = channel.CodeExpiring
 	case channel.KindWindow:

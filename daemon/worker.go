@@ -16,7 +16,14 @@ type worker struct {
 	sent      []*job           // signed without an answer, one for each sequence number from the oldest unacked
 	frames    []*channel.Frame // wait to be checked, oldest first
 	checking  bool
-	gather    bool // a frame of ours is on its way to the disk: what comes meanwhile shares the next one
+	draws     []*drawJob                      // charges and what follows them, oldest first
+	drawing   []*drawJob                      // whose results are due
+	asks      []*askJob                       // wait to be authorised, oldest first
+	asking    []*askJob                       // offered to the machine
+	deny      func(amount channel.Msat) error // the node's policy for what is charged
+
+	gatherDraws bool // charges are on their way to the disk: what comes meanwhile shares the next write
+	gather      bool // a frame of ours is on its way to the disk: what comes meanwhile shares the next one
 }
 
 // Events of a worker, beside every channel.Input.
@@ -65,6 +72,10 @@ func (w *worker) Turn(event any) []any {
 	switch e := event.(type) {
 	case payEvent:
 		w.queue = append(w.queue, e.job)
+	case *drawJob:
+		w.draws = append(w.draws, e)
+	case *askJob:
+		w.asks = append(w.asks, e)
 	case frameEvent:
 		w.frames = append(w.frames, e.frame)
 	case channel.Connected:
@@ -93,10 +104,14 @@ func (w *worker) Idle() []any {
 	for len(w.frames) > 0 && !w.checking && len(out) == 0 {
 		out = w.check()
 	}
+	if !w.gatherDraws && !w.checking {
+		out = append(out, w.pumpDraws()...)
+	}
 	if w.gather {
 		return out
 	}
-	return append(out, w.pump()...)
+	out = append(out, w.pump()...)
+	return append(out, w.pumpAsks()...)
 }
 
 // step runs the machine and turns its effects into the worker's.
@@ -117,6 +132,13 @@ func (w *worker) step(e channel.Input) []any {
 		case channel.Verify:
 			w.checking = true
 			out = append(out, eff)
+		case channel.DrawsDone:
+			out = append(out, drawsDone{w.drawing, eff.Results})
+			w.drawing = nil
+		case channel.Authorised:
+			n := len(eff.Grants)
+			out = append(out, authorised{w.asking[:n:n], eff, w.st.Stand(true)})
+			w.asking = w.asking[n:]
 		default:
 			out = append(out, eff)
 		}

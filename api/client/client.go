@@ -37,6 +37,7 @@ type Client struct {
 	streams  runnelv1connect.PaymentServiceClient // HTTP/2
 	events   runnelv1connect.EventServiceClient
 	log      runnelv1connect.LogServiceClient
+	draws    runnelv1connect.DrawServiceClient
 
 	transports []*http.Transport
 	shared     sharedStream
@@ -70,6 +71,7 @@ func Dial(socket string, options ...Option) (*Client, error) {
 	c.payments = runnelv1connect.NewPaymentServiceClient(calls, baseURL, set)
 	c.streams = runnelv1connect.NewPaymentServiceClient(streams, baseURL, set)
 	c.events = runnelv1connect.NewEventServiceClient(streams, baseURL, set)
+	c.draws = runnelv1connect.NewDrawServiceClient(calls, baseURL, set)
 	c.log = runnelv1connect.NewLogServiceClient(streams, baseURL, set)
 	return c, nil
 }

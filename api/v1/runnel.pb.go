@@ -4130,6 +4130,787 @@ func (x *PruneLogResponse) GetBytesAfter() uint64 {
 	return 0
 }
 
+// Binding ties an authorisation to one request. n, max_msat and raise are the node's to fill in.
+type Binding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the payee's challenge.
+	Challenge string `protobuf:"bytes,1,opt,name=challenge,proto3" json:"challenge,omitempty"`
+	Method    string `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"`
+	Authority string `protobuf:"bytes,3,opt,name=authority,proto3" json:"authority,omitempty"`
+	Target    string `protobuf:"bytes,4,opt,name=target,proto3" json:"target,omitempty"`
+	// SHA-256 of the body, in hexadecimal.
+	BodySha256     string `protobuf:"bytes,5,opt,name=body_sha256,json=bodySha256,proto3" json:"body_sha256,omitempty"`
+	IdempotencyKey string `protobuf:"bytes,6,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	// Used once on a lane.
+	N uint64 `protobuf:"varint,7,opt,name=n,proto3" json:"n,omitempty"`
+	// The most that may be drawn for n, or for raise if that is set.
+	MaxMsat uint64 `protobuf:"varint,8,opt,name=max_msat,json=maxMsat,proto3" json:"max_msat,omitempty"`
+	// n of a running draw that may take up to max_msat from now on.
+	Raise         uint64 `protobuf:"varint,9,opt,name=raise,proto3" json:"raise,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Binding) Reset() {
+	*x = Binding{}
+	mi := &file_api_v1_runnel_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Binding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Binding) ProtoMessage() {}
+
+func (x *Binding) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Binding.ProtoReflect.Descriptor instead.
+func (*Binding) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *Binding) GetChallenge() string {
+	if x != nil {
+		return x.Challenge
+	}
+	return ""
+}
+
+func (x *Binding) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *Binding) GetAuthority() string {
+	if x != nil {
+		return x.Authority
+	}
+	return ""
+}
+
+func (x *Binding) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *Binding) GetBodySha256() string {
+	if x != nil {
+		return x.BodySha256
+	}
+	return ""
+}
+
+func (x *Binding) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+func (x *Binding) GetN() uint64 {
+	if x != nil {
+		return x.N
+	}
+	return 0
+}
+
+func (x *Binding) GetMaxMsat() uint64 {
+	if x != nil {
+		return x.MaxMsat
+	}
+	return 0
+}
+
+func (x *Binding) GetRaise() uint64 {
+	if x != nil {
+		return x.Raise
+	}
+	return 0
+}
+
+// Authorisation travels from the payer's program to the payee's.
+type Authorisation struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ChannelId string                 `protobuf:"bytes,1,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	// Vouchered on the lane, cumulative.
+	TotalMsat uint64 `protobuf:"varint,2,opt,name=total_msat,json=totalMsat,proto3" json:"total_msat,omitempty"`
+	// Of the voucher, in hexadecimal.
+	Signature string   `protobuf:"bytes,3,opt,name=signature,proto3" json:"signature,omitempty"`
+	Binding   *Binding `protobuf:"bytes,4,opt,name=binding,proto3" json:"binding,omitempty"`
+	// The binding's code, in hexadecimal.
+	Mac           string `protobuf:"bytes,5,opt,name=mac,proto3" json:"mac,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Authorisation) Reset() {
+	*x = Authorisation{}
+	mi := &file_api_v1_runnel_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Authorisation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Authorisation) ProtoMessage() {}
+
+func (x *Authorisation) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Authorisation.ProtoReflect.Descriptor instead.
+func (*Authorisation) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *Authorisation) GetChannelId() string {
+	if x != nil {
+		return x.ChannelId
+	}
+	return ""
+}
+
+func (x *Authorisation) GetTotalMsat() uint64 {
+	if x != nil {
+		return x.TotalMsat
+	}
+	return 0
+}
+
+func (x *Authorisation) GetSignature() string {
+	if x != nil {
+		return x.Signature
+	}
+	return ""
+}
+
+func (x *Authorisation) GetBinding() *Binding {
+	if x != nil {
+		return x.Binding
+	}
+	return nil
+}
+
+func (x *Authorisation) GetMac() string {
+	if x != nil {
+		return x.Mac
+	}
+	return ""
+}
+
+// LaneStand is where a lane stands for who charges on it.
+type LaneStand struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	ChannelId    string                 `protobuf:"bytes,1,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	PeerId       string                 `protobuf:"bytes,2,opt,name=peer_id,json=peerId,proto3" json:"peer_id,omitempty"`
+	CapacityMsat uint64                 `protobuf:"varint,3,opt,name=capacity_msat,json=capacityMsat,proto3" json:"capacity_msat,omitempty"`
+	// Vouchered.
+	TotalMsat uint64 `protobuf:"varint,4,opt,name=total_msat,json=totalMsat,proto3" json:"total_msat,omitempty"`
+	// Pushed, drawn and held.
+	SpentMsat uint64 `protobuf:"varint,5,opt,name=spent_msat,json=spentMsat,proto3" json:"spent_msat,omitempty"`
+	// Of the newest voucher, in hexadecimal.
+	Signature string `protobuf:"bytes,6,opt,name=signature,proto3" json:"signature,omitempty"`
+	// It takes nothing any more.
+	Closing       bool `protobuf:"varint,7,opt,name=closing,proto3" json:"closing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LaneStand) Reset() {
+	*x = LaneStand{}
+	mi := &file_api_v1_runnel_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LaneStand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LaneStand) ProtoMessage() {}
+
+func (x *LaneStand) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LaneStand.ProtoReflect.Descriptor instead.
+func (*LaneStand) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *LaneStand) GetChannelId() string {
+	if x != nil {
+		return x.ChannelId
+	}
+	return ""
+}
+
+func (x *LaneStand) GetPeerId() string {
+	if x != nil {
+		return x.PeerId
+	}
+	return ""
+}
+
+func (x *LaneStand) GetCapacityMsat() uint64 {
+	if x != nil {
+		return x.CapacityMsat
+	}
+	return 0
+}
+
+func (x *LaneStand) GetTotalMsat() uint64 {
+	if x != nil {
+		return x.TotalMsat
+	}
+	return 0
+}
+
+func (x *LaneStand) GetSpentMsat() uint64 {
+	if x != nil {
+		return x.SpentMsat
+	}
+	return 0
+}
+
+func (x *LaneStand) GetSignature() string {
+	if x != nil {
+		return x.Signature
+	}
+	return ""
+}
+
+func (x *LaneStand) GetClosing() bool {
+	if x != nil {
+		return x.Closing
+	}
+	return false
+}
+
+type AuthoriseRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id or unique prefix; empty: the best channel with peer_id.
+	ChannelId string `protobuf:"bytes,1,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	PeerId    string `protobuf:"bytes,2,opt,name=peer_id,json=peerId,proto3" json:"peer_id,omitempty"`
+	// 16 bytes in hexadecimal; empty: the node draws one.
+	PaymentId string `protobuf:"bytes,3,opt,name=payment_id,json=paymentId,proto3" json:"payment_id,omitempty"`
+	// The most that may be drawn; 0 for a request that only tops up.
+	MaxMsat uint64   `protobuf:"varint,4,opt,name=max_msat,json=maxMsat,proto3" json:"max_msat,omitempty"`
+	Binding *Binding `protobuf:"bytes,5,opt,name=binding,proto3" json:"binding,omitempty"`
+	// n of a running draw whose highest amount grows by raise_by_msat.
+	Raise       uint64 `protobuf:"varint,6,opt,name=raise,proto3" json:"raise,omitempty"`
+	RaiseByMsat uint64 `protobuf:"varint,7,opt,name=raise_by_msat,json=raiseByMsat,proto3" json:"raise_by_msat,omitempty"`
+	// For the history, at most 64 bytes.
+	Ref           string `protobuf:"bytes,8,opt,name=ref,proto3" json:"ref,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthoriseRequest) Reset() {
+	*x = AuthoriseRequest{}
+	mi := &file_api_v1_runnel_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthoriseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthoriseRequest) ProtoMessage() {}
+
+func (x *AuthoriseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthoriseRequest.ProtoReflect.Descriptor instead.
+func (*AuthoriseRequest) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *AuthoriseRequest) GetChannelId() string {
+	if x != nil {
+		return x.ChannelId
+	}
+	return ""
+}
+
+func (x *AuthoriseRequest) GetPeerId() string {
+	if x != nil {
+		return x.PeerId
+	}
+	return ""
+}
+
+func (x *AuthoriseRequest) GetPaymentId() string {
+	if x != nil {
+		return x.PaymentId
+	}
+	return ""
+}
+
+func (x *AuthoriseRequest) GetMaxMsat() uint64 {
+	if x != nil {
+		return x.MaxMsat
+	}
+	return 0
+}
+
+func (x *AuthoriseRequest) GetBinding() *Binding {
+	if x != nil {
+		return x.Binding
+	}
+	return nil
+}
+
+func (x *AuthoriseRequest) GetRaise() uint64 {
+	if x != nil {
+		return x.Raise
+	}
+	return 0
+}
+
+func (x *AuthoriseRequest) GetRaiseByMsat() uint64 {
+	if x != nil {
+		return x.RaiseByMsat
+	}
+	return 0
+}
+
+func (x *AuthoriseRequest) GetRef() string {
+	if x != nil {
+		return x.Ref
+	}
+	return ""
+}
+
+type AuthoriseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Authorisation *Authorisation         `protobuf:"bytes,1,opt,name=authorisation,proto3" json:"authorisation,omitempty"`
+	// The own lane. Spent counts what is authorised, too.
+	Lane          *LaneStand `protobuf:"bytes,2,opt,name=lane,proto3" json:"lane,omitempty"`
+	PaymentId     string     `protobuf:"bytes,3,opt,name=payment_id,json=paymentId,proto3" json:"payment_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthoriseResponse) Reset() {
+	*x = AuthoriseResponse{}
+	mi := &file_api_v1_runnel_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthoriseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthoriseResponse) ProtoMessage() {}
+
+func (x *AuthoriseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuthoriseResponse.ProtoReflect.Descriptor instead.
+func (*AuthoriseResponse) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *AuthoriseResponse) GetAuthorisation() *Authorisation {
+	if x != nil {
+		return x.Authorisation
+	}
+	return nil
+}
+
+func (x *AuthoriseResponse) GetLane() *LaneStand {
+	if x != nil {
+		return x.Lane
+	}
+	return nil
+}
+
+func (x *AuthoriseResponse) GetPaymentId() string {
+	if x != nil {
+		return x.PaymentId
+	}
+	return ""
+}
+
+type ChargeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Authorisation *Authorisation         `protobuf:"bytes,1,opt,name=authorisation,proto3" json:"authorisation,omitempty"`
+	// To hold; 0 only raises the voucher.
+	AmountMsat uint64 `protobuf:"varint,2,opt,name=amount_msat,json=amountMsat,proto3" json:"amount_msat,omitempty"`
+	// For the history, at most 64 bytes.
+	Ref           string `protobuf:"bytes,3,opt,name=ref,proto3" json:"ref,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChargeRequest) Reset() {
+	*x = ChargeRequest{}
+	mi := &file_api_v1_runnel_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChargeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChargeRequest) ProtoMessage() {}
+
+func (x *ChargeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChargeRequest.ProtoReflect.Descriptor instead.
+func (*ChargeRequest) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *ChargeRequest) GetAuthorisation() *Authorisation {
+	if x != nil {
+		return x.Authorisation
+	}
+	return nil
+}
+
+func (x *ChargeRequest) GetAmountMsat() uint64 {
+	if x != nil {
+		return x.AmountMsat
+	}
+	return 0
+}
+
+func (x *ChargeRequest) GetRef() string {
+	if x != nil {
+		return x.Ref
+	}
+	return ""
+}
+
+type HoldMoreRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ChannelId string                 `protobuf:"bytes,1,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	N         uint64                 `protobuf:"varint,2,opt,name=n,proto3" json:"n,omitempty"`
+	// To hold beside what is held.
+	MoreMsat uint64 `protobuf:"varint,3,opt,name=more_msat,json=moreMsat,proto3" json:"more_msat,omitempty"`
+	// Was delivered: stays charged whatever happens.
+	KeepMsat      uint64 `protobuf:"varint,4,opt,name=keep_msat,json=keepMsat,proto3" json:"keep_msat,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldMoreRequest) Reset() {
+	*x = HoldMoreRequest{}
+	mi := &file_api_v1_runnel_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldMoreRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldMoreRequest) ProtoMessage() {}
+
+func (x *HoldMoreRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldMoreRequest.ProtoReflect.Descriptor instead.
+func (*HoldMoreRequest) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *HoldMoreRequest) GetChannelId() string {
+	if x != nil {
+		return x.ChannelId
+	}
+	return ""
+}
+
+func (x *HoldMoreRequest) GetN() uint64 {
+	if x != nil {
+		return x.N
+	}
+	return 0
+}
+
+func (x *HoldMoreRequest) GetMoreMsat() uint64 {
+	if x != nil {
+		return x.MoreMsat
+	}
+	return 0
+}
+
+func (x *HoldMoreRequest) GetKeepMsat() uint64 {
+	if x != nil {
+		return x.KeepMsat
+	}
+	return 0
+}
+
+type EndDrawRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ChannelId     string                 `protobuf:"bytes,1,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	N             uint64                 `protobuf:"varint,2,opt,name=n,proto3" json:"n,omitempty"`
+	UsedMsat      uint64                 `protobuf:"varint,3,opt,name=used_msat,json=usedMsat,proto3" json:"used_msat,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndDrawRequest) Reset() {
+	*x = EndDrawRequest{}
+	mi := &file_api_v1_runnel_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndDrawRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndDrawRequest) ProtoMessage() {}
+
+func (x *EndDrawRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndDrawRequest.ProtoReflect.Descriptor instead.
+func (*EndDrawRequest) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *EndDrawRequest) GetChannelId() string {
+	if x != nil {
+		return x.ChannelId
+	}
+	return ""
+}
+
+func (x *EndDrawRequest) GetN() uint64 {
+	if x != nil {
+		return x.N
+	}
+	return 0
+}
+
+func (x *EndDrawRequest) GetUsedMsat() uint64 {
+	if x != nil {
+		return x.UsedMsat
+	}
+	return 0
+}
+
+type ChargeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	N     uint64                 `protobuf:"varint,1,opt,name=n,proto3" json:"n,omitempty"`
+	// While it runs.
+	HeldMsat uint64 `protobuf:"varint,2,opt,name=held_msat,json=heldMsat,proto3" json:"held_msat,omitempty"`
+	// When it has ended.
+	UsedMsat uint64 `protobuf:"varint,3,opt,name=used_msat,json=usedMsat,proto3" json:"used_msat,omitempty"`
+	// held or ended.
+	Status string `protobuf:"bytes,4,opt,name=status,proto3" json:"status,omitempty"`
+	// n was used before: this is how that draw stands, and nothing was charged now.
+	Repeated      bool       `protobuf:"varint,5,opt,name=repeated,proto3" json:"repeated,omitempty"`
+	Lane          *LaneStand `protobuf:"bytes,6,opt,name=lane,proto3" json:"lane,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChargeResponse) Reset() {
+	*x = ChargeResponse{}
+	mi := &file_api_v1_runnel_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChargeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChargeResponse) ProtoMessage() {}
+
+func (x *ChargeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChargeResponse.ProtoReflect.Descriptor instead.
+func (*ChargeResponse) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *ChargeResponse) GetN() uint64 {
+	if x != nil {
+		return x.N
+	}
+	return 0
+}
+
+func (x *ChargeResponse) GetHeldMsat() uint64 {
+	if x != nil {
+		return x.HeldMsat
+	}
+	return 0
+}
+
+func (x *ChargeResponse) GetUsedMsat() uint64 {
+	if x != nil {
+		return x.UsedMsat
+	}
+	return 0
+}
+
+func (x *ChargeResponse) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *ChargeResponse) GetRepeated() bool {
+	if x != nil {
+		return x.Repeated
+	}
+	return false
+}
+
+func (x *ChargeResponse) GetLane() *LaneStand {
+	if x != nil {
+		return x.Lane
+	}
+	return nil
+}
+
+type GetLaneRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ChannelId     string                 `protobuf:"bytes,1,opt,name=channel_id,json=channelId,proto3" json:"channel_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLaneRequest) Reset() {
+	*x = GetLaneRequest{}
+	mi := &file_api_v1_runnel_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLaneRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLaneRequest) ProtoMessage() {}
+
+func (x *GetLaneRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_v1_runnel_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLaneRequest.ProtoReflect.Descriptor instead.
+func (*GetLaneRequest) Descriptor() ([]byte, []int) {
+	return file_api_v1_runnel_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *GetLaneRequest) GetChannelId() string {
+	if x != nil {
+		return x.ChannelId
+	}
+	return ""
+}
+
 var File_api_v1_runnel_proto protoreflect.FileDescriptor
 
 const file_api_v1_runnel_proto_rawDesc = "" +
@@ -4485,7 +5266,79 @@ const file_api_v1_runnel_proto_rawDesc = "" +
 	"\bpayments\x18\x02 \x01(\x04R\bpayments\x12!\n" +
 	"\fbytes_before\x18\x03 \x01(\x04R\vbytesBefore\x12\x1f\n" +
 	"\vbytes_after\x18\x04 \x01(\x04R\n" +
-	"bytesAfter2\xa2\x03\n" +
+	"bytesAfter\"\xfe\x01\n" +
+	"\aBinding\x12\x1c\n" +
+	"\tchallenge\x18\x01 \x01(\tR\tchallenge\x12\x16\n" +
+	"\x06method\x18\x02 \x01(\tR\x06method\x12\x1c\n" +
+	"\tauthority\x18\x03 \x01(\tR\tauthority\x12\x16\n" +
+	"\x06target\x18\x04 \x01(\tR\x06target\x12\x1f\n" +
+	"\vbody_sha256\x18\x05 \x01(\tR\n" +
+	"bodySha256\x12'\n" +
+	"\x0fidempotency_key\x18\x06 \x01(\tR\x0eidempotencyKey\x12\f\n" +
+	"\x01n\x18\a \x01(\x04R\x01n\x12\x19\n" +
+	"\bmax_msat\x18\b \x01(\x04R\amaxMsat\x12\x14\n" +
+	"\x05raise\x18\t \x01(\x04R\x05raise\"\xab\x01\n" +
+	"\rAuthorisation\x12\x1d\n" +
+	"\n" +
+	"channel_id\x18\x01 \x01(\tR\tchannelId\x12\x1d\n" +
+	"\n" +
+	"total_msat\x18\x02 \x01(\x04R\ttotalMsat\x12\x1c\n" +
+	"\tsignature\x18\x03 \x01(\tR\tsignature\x12,\n" +
+	"\abinding\x18\x04 \x01(\v2\x12.runnel.v1.BindingR\abinding\x12\x10\n" +
+	"\x03mac\x18\x05 \x01(\tR\x03mac\"\xde\x01\n" +
+	"\tLaneStand\x12\x1d\n" +
+	"\n" +
+	"channel_id\x18\x01 \x01(\tR\tchannelId\x12\x17\n" +
+	"\apeer_id\x18\x02 \x01(\tR\x06peerId\x12#\n" +
+	"\rcapacity_msat\x18\x03 \x01(\x04R\fcapacityMsat\x12\x1d\n" +
+	"\n" +
+	"total_msat\x18\x04 \x01(\x04R\ttotalMsat\x12\x1d\n" +
+	"\n" +
+	"spent_msat\x18\x05 \x01(\x04R\tspentMsat\x12\x1c\n" +
+	"\tsignature\x18\x06 \x01(\tR\tsignature\x12\x18\n" +
+	"\aclosing\x18\a \x01(\bR\aclosing\"\xfe\x01\n" +
+	"\x10AuthoriseRequest\x12\x1d\n" +
+	"\n" +
+	"channel_id\x18\x01 \x01(\tR\tchannelId\x12\x17\n" +
+	"\apeer_id\x18\x02 \x01(\tR\x06peerId\x12\x1d\n" +
+	"\n" +
+	"payment_id\x18\x03 \x01(\tR\tpaymentId\x12\x19\n" +
+	"\bmax_msat\x18\x04 \x01(\x04R\amaxMsat\x12,\n" +
+	"\abinding\x18\x05 \x01(\v2\x12.runnel.v1.BindingR\abinding\x12\x14\n" +
+	"\x05raise\x18\x06 \x01(\x04R\x05raise\x12\"\n" +
+	"\rraise_by_msat\x18\a \x01(\x04R\vraiseByMsat\x12\x10\n" +
+	"\x03ref\x18\b \x01(\tR\x03ref\"\x9c\x01\n" +
+	"\x11AuthoriseResponse\x12>\n" +
+	"\rauthorisation\x18\x01 \x01(\v2\x18.runnel.v1.AuthorisationR\rauthorisation\x12(\n" +
+	"\x04lane\x18\x02 \x01(\v2\x14.runnel.v1.LaneStandR\x04lane\x12\x1d\n" +
+	"\n" +
+	"payment_id\x18\x03 \x01(\tR\tpaymentId\"\x82\x01\n" +
+	"\rChargeRequest\x12>\n" +
+	"\rauthorisation\x18\x01 \x01(\v2\x18.runnel.v1.AuthorisationR\rauthorisation\x12\x1f\n" +
+	"\vamount_msat\x18\x02 \x01(\x04R\n" +
+	"amountMsat\x12\x10\n" +
+	"\x03ref\x18\x03 \x01(\tR\x03ref\"x\n" +
+	"\x0fHoldMoreRequest\x12\x1d\n" +
+	"\n" +
+	"channel_id\x18\x01 \x01(\tR\tchannelId\x12\f\n" +
+	"\x01n\x18\x02 \x01(\x04R\x01n\x12\x1b\n" +
+	"\tmore_msat\x18\x03 \x01(\x04R\bmoreMsat\x12\x1b\n" +
+	"\tkeep_msat\x18\x04 \x01(\x04R\bkeepMsat\"Z\n" +
+	"\x0eEndDrawRequest\x12\x1d\n" +
+	"\n" +
+	"channel_id\x18\x01 \x01(\tR\tchannelId\x12\f\n" +
+	"\x01n\x18\x02 \x01(\x04R\x01n\x12\x1b\n" +
+	"\tused_msat\x18\x03 \x01(\x04R\busedMsat\"\xb6\x01\n" +
+	"\x0eChargeResponse\x12\f\n" +
+	"\x01n\x18\x01 \x01(\x04R\x01n\x12\x1b\n" +
+	"\theld_msat\x18\x02 \x01(\x04R\bheldMsat\x12\x1b\n" +
+	"\tused_msat\x18\x03 \x01(\x04R\busedMsat\x12\x16\n" +
+	"\x06status\x18\x04 \x01(\tR\x06status\x12\x1a\n" +
+	"\brepeated\x18\x05 \x01(\bR\brepeated\x12(\n" +
+	"\x04lane\x18\x06 \x01(\v2\x14.runnel.v1.LaneStandR\x04lane\"/\n" +
+	"\x0eGetLaneRequest\x12\x1d\n" +
+	"\n" +
+	"channel_id\x18\x01 \x01(\tR\tchannelId2\xa2\x03\n" +
 	"\vNodeService\x12F\n" +
 	"\tGetStatus\x12\x1b.runnel.v1.GetStatusRequest\x1a\x1c.runnel.v1.GetStatusResponse\x127\n" +
 	"\x04Stop\x12\x16.runnel.v1.StopRequest\x1a\x17.runnel.v1.StopResponse\x12=\n" +
@@ -4513,7 +5366,13 @@ const file_api_v1_runnel_proto_rawDesc = "" +
 	"\tPayStream\x12\x1b.runnel.v1.PayStreamRequest\x1a\x1c.runnel.v1.PayStreamResponse(\x010\x01\x12G\n" +
 	"\x04List\x12\x1e.runnel.v1.ListPaymentsRequest\x1a\x1f.runnel.v1.ListPaymentsResponse\x12>\n" +
 	"\n" +
-	"GetReceipt\x12\x1c.runnel.v1.GetReceiptRequest\x1a\x12.runnel.v1.Receipt2D\n" +
+	"GetReceipt\x12\x1c.runnel.v1.GetReceiptRequest\x1a\x12.runnel.v1.Receipt2\xd4\x02\n" +
+	"\vDrawService\x12F\n" +
+	"\tAuthorise\x12\x1b.runnel.v1.AuthoriseRequest\x1a\x1c.runnel.v1.AuthoriseResponse\x12=\n" +
+	"\x06Charge\x12\x18.runnel.v1.ChargeRequest\x1a\x19.runnel.v1.ChargeResponse\x12A\n" +
+	"\bHoldMore\x12\x1a.runnel.v1.HoldMoreRequest\x1a\x19.runnel.v1.ChargeResponse\x12?\n" +
+	"\aEndDraw\x12\x19.runnel.v1.EndDrawRequest\x1a\x19.runnel.v1.ChargeResponse\x12:\n" +
+	"\aGetLane\x12\x19.runnel.v1.GetLaneRequest\x1a\x14.runnel.v1.LaneStand2D\n" +
 	"\fEventService\x124\n" +
 	"\x05Watch\x12\x17.runnel.v1.WatchRequest\x1a\x10.runnel.v1.Event0\x012\xda\x01\n" +
 	"\n" +
@@ -4535,7 +5394,7 @@ func file_api_v1_runnel_proto_rawDescGZIP() []byte {
 }
 
 var file_api_v1_runnel_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_api_v1_runnel_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
+var file_api_v1_runnel_proto_msgTypes = make([]protoimpl.MessageInfo, 69)
 var file_api_v1_runnel_proto_goTypes = []any{
 	(PaymentStatus_Value)(0),         // 0: runnel.v1.PaymentStatus.Value
 	(*ErrorInfo)(nil),                // 1: runnel.v1.ErrorInfo
@@ -4597,6 +5456,16 @@ var file_api_v1_runnel_proto_goTypes = []any{
 	(*VerifyLogResponse)(nil),        // 57: runnel.v1.VerifyLogResponse
 	(*PruneLogRequest)(nil),          // 58: runnel.v1.PruneLogRequest
 	(*PruneLogResponse)(nil),         // 59: runnel.v1.PruneLogResponse
+	(*Binding)(nil),                  // 60: runnel.v1.Binding
+	(*Authorisation)(nil),            // 61: runnel.v1.Authorisation
+	(*LaneStand)(nil),                // 62: runnel.v1.LaneStand
+	(*AuthoriseRequest)(nil),         // 63: runnel.v1.AuthoriseRequest
+	(*AuthoriseResponse)(nil),        // 64: runnel.v1.AuthoriseResponse
+	(*ChargeRequest)(nil),            // 65: runnel.v1.ChargeRequest
+	(*HoldMoreRequest)(nil),          // 66: runnel.v1.HoldMoreRequest
+	(*EndDrawRequest)(nil),           // 67: runnel.v1.EndDrawRequest
+	(*ChargeResponse)(nil),           // 68: runnel.v1.ChargeResponse
+	(*GetLaneRequest)(nil),           // 69: runnel.v1.GetLaneRequest
 }
 var file_api_v1_runnel_proto_depIdxs = []int32{
 	18, // 0: runnel.v1.GetStatusResponse.wallet:type_name -> runnel.v1.Balance
@@ -4617,59 +5486,75 @@ var file_api_v1_runnel_proto_depIdxs = []int32{
 	50, // 15: runnel.v1.Receipt.lane:type_name -> runnel.v1.ReceiptLane
 	51, // 16: runnel.v1.Receipt.root:type_name -> runnel.v1.ReceiptRoot
 	46, // 17: runnel.v1.Event.payment:type_name -> runnel.v1.Payment
-	2,  // 18: runnel.v1.NodeService.GetStatus:input_type -> runnel.v1.GetStatusRequest
-	4,  // 19: runnel.v1.NodeService.Stop:input_type -> runnel.v1.StopRequest
-	6,  // 20: runnel.v1.NodeService.Backup:input_type -> runnel.v1.BackupRequest
-	8,  // 21: runnel.v1.NodeService.Connect:input_type -> runnel.v1.ConnectRequest
-	10, // 22: runnel.v1.NodeService.Disconnect:input_type -> runnel.v1.DisconnectRequest
-	12, // 23: runnel.v1.NodeService.ListPeers:input_type -> runnel.v1.ListPeersRequest
-	15, // 24: runnel.v1.WalletService.NewAddress:input_type -> runnel.v1.NewAddressRequest
-	17, // 25: runnel.v1.WalletService.GetBalance:input_type -> runnel.v1.GetBalanceRequest
-	19, // 26: runnel.v1.WalletService.Send:input_type -> runnel.v1.SendRequest
-	20, // 27: runnel.v1.WalletService.Bump:input_type -> runnel.v1.BumpRequest
-	22, // 28: runnel.v1.WalletService.ListTransactions:input_type -> runnel.v1.ListTransactionsRequest
-	25, // 29: runnel.v1.ChannelService.Open:input_type -> runnel.v1.OpenChannelRequest
-	27, // 30: runnel.v1.ChannelService.List:input_type -> runnel.v1.ListChannelsRequest
-	29, // 31: runnel.v1.ChannelService.Get:input_type -> runnel.v1.GetChannelRequest
-	31, // 32: runnel.v1.ChannelService.Close:input_type -> runnel.v1.CloseChannelRequest
-	33, // 33: runnel.v1.ChannelService.Settle:input_type -> runnel.v1.SettleRequest
-	37, // 34: runnel.v1.PaymentService.Pay:input_type -> runnel.v1.PayRequest
-	39, // 35: runnel.v1.PaymentService.PayStream:input_type -> runnel.v1.PayStreamRequest
-	44, // 36: runnel.v1.PaymentService.List:input_type -> runnel.v1.ListPaymentsRequest
-	47, // 37: runnel.v1.PaymentService.GetReceipt:input_type -> runnel.v1.GetReceiptRequest
-	52, // 38: runnel.v1.EventService.Watch:input_type -> runnel.v1.WatchRequest
-	54, // 39: runnel.v1.LogService.Export:input_type -> runnel.v1.ExportLogRequest
-	56, // 40: runnel.v1.LogService.Verify:input_type -> runnel.v1.VerifyLogRequest
-	58, // 41: runnel.v1.LogService.Prune:input_type -> runnel.v1.PruneLogRequest
-	3,  // 42: runnel.v1.NodeService.GetStatus:output_type -> runnel.v1.GetStatusResponse
-	5,  // 43: runnel.v1.NodeService.Stop:output_type -> runnel.v1.StopResponse
-	7,  // 44: runnel.v1.NodeService.Backup:output_type -> runnel.v1.BackupResponse
-	9,  // 45: runnel.v1.NodeService.Connect:output_type -> runnel.v1.ConnectResponse
-	11, // 46: runnel.v1.NodeService.Disconnect:output_type -> runnel.v1.DisconnectResponse
-	13, // 47: runnel.v1.NodeService.ListPeers:output_type -> runnel.v1.ListPeersResponse
-	16, // 48: runnel.v1.WalletService.NewAddress:output_type -> runnel.v1.NewAddressResponse
-	18, // 49: runnel.v1.WalletService.GetBalance:output_type -> runnel.v1.Balance
-	21, // 50: runnel.v1.WalletService.Send:output_type -> runnel.v1.SentResponse
-	21, // 51: runnel.v1.WalletService.Bump:output_type -> runnel.v1.SentResponse
-	23, // 52: runnel.v1.WalletService.ListTransactions:output_type -> runnel.v1.ListTransactionsResponse
-	26, // 53: runnel.v1.ChannelService.Open:output_type -> runnel.v1.OpenChannelResponse
-	28, // 54: runnel.v1.ChannelService.List:output_type -> runnel.v1.ListChannelsResponse
-	30, // 55: runnel.v1.ChannelService.Get:output_type -> runnel.v1.Channel
-	32, // 56: runnel.v1.ChannelService.Close:output_type -> runnel.v1.CloseChannelResponse
-	34, // 57: runnel.v1.ChannelService.Settle:output_type -> runnel.v1.SettleResponse
-	38, // 58: runnel.v1.PaymentService.Pay:output_type -> runnel.v1.PayResponse
-	41, // 59: runnel.v1.PaymentService.PayStream:output_type -> runnel.v1.PayStreamResponse
-	45, // 60: runnel.v1.PaymentService.List:output_type -> runnel.v1.ListPaymentsResponse
-	48, // 61: runnel.v1.PaymentService.GetReceipt:output_type -> runnel.v1.Receipt
-	53, // 62: runnel.v1.EventService.Watch:output_type -> runnel.v1.Event
-	55, // 63: runnel.v1.LogService.Export:output_type -> runnel.v1.ExportLogResponse
-	57, // 64: runnel.v1.LogService.Verify:output_type -> runnel.v1.VerifyLogResponse
-	59, // 65: runnel.v1.LogService.Prune:output_type -> runnel.v1.PruneLogResponse
-	42, // [42:66] is the sub-list for method output_type
-	18, // [18:42] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	60, // 18: runnel.v1.Authorisation.binding:type_name -> runnel.v1.Binding
+	60, // 19: runnel.v1.AuthoriseRequest.binding:type_name -> runnel.v1.Binding
+	61, // 20: runnel.v1.AuthoriseResponse.authorisation:type_name -> runnel.v1.Authorisation
+	62, // 21: runnel.v1.AuthoriseResponse.lane:type_name -> runnel.v1.LaneStand
+	61, // 22: runnel.v1.ChargeRequest.authorisation:type_name -> runnel.v1.Authorisation
+	62, // 23: runnel.v1.ChargeResponse.lane:type_name -> runnel.v1.LaneStand
+	2,  // 24: runnel.v1.NodeService.GetStatus:input_type -> runnel.v1.GetStatusRequest
+	4,  // 25: runnel.v1.NodeService.Stop:input_type -> runnel.v1.StopRequest
+	6,  // 26: runnel.v1.NodeService.Backup:input_type -> runnel.v1.BackupRequest
+	8,  // 27: runnel.v1.NodeService.Connect:input_type -> runnel.v1.ConnectRequest
+	10, // 28: runnel.v1.NodeService.Disconnect:input_type -> runnel.v1.DisconnectRequest
+	12, // 29: runnel.v1.NodeService.ListPeers:input_type -> runnel.v1.ListPeersRequest
+	15, // 30: runnel.v1.WalletService.NewAddress:input_type -> runnel.v1.NewAddressRequest
+	17, // 31: runnel.v1.WalletService.GetBalance:input_type -> runnel.v1.GetBalanceRequest
+	19, // 32: runnel.v1.WalletService.Send:input_type -> runnel.v1.SendRequest
+	20, // 33: runnel.v1.WalletService.Bump:input_type -> runnel.v1.BumpRequest
+	22, // 34: runnel.v1.WalletService.ListTransactions:input_type -> runnel.v1.ListTransactionsRequest
+	25, // 35: runnel.v1.ChannelService.Open:input_type -> runnel.v1.OpenChannelRequest
+	27, // 36: runnel.v1.ChannelService.List:input_type -> runnel.v1.ListChannelsRequest
+	29, // 37: runnel.v1.ChannelService.Get:input_type -> runnel.v1.GetChannelRequest
+	31, // 38: runnel.v1.ChannelService.Close:input_type -> runnel.v1.CloseChannelRequest
+	33, // 39: runnel.v1.ChannelService.Settle:input_type -> runnel.v1.SettleRequest
+	37, // 40: runnel.v1.PaymentService.Pay:input_type -> runnel.v1.PayRequest
+	39, // 41: runnel.v1.PaymentService.PayStream:input_type -> runnel.v1.PayStreamRequest
+	44, // 42: runnel.v1.PaymentService.List:input_type -> runnel.v1.ListPaymentsRequest
+	47, // 43: runnel.v1.PaymentService.GetReceipt:input_type -> runnel.v1.GetReceiptRequest
+	63, // 44: runnel.v1.DrawService.Authorise:input_type -> runnel.v1.AuthoriseRequest
+	65, // 45: runnel.v1.DrawService.Charge:input_type -> runnel.v1.ChargeRequest
+	66, // 46: runnel.v1.DrawService.HoldMore:input_type -> runnel.v1.HoldMoreRequest
+	67, // 47: runnel.v1.DrawService.EndDraw:input_type -> runnel.v1.EndDrawRequest
+	69, // 48: runnel.v1.DrawService.GetLane:input_type -> runnel.v1.GetLaneRequest
+	52, // 49: runnel.v1.EventService.Watch:input_type -> runnel.v1.WatchRequest
+	54, // 50: runnel.v1.LogService.Export:input_type -> runnel.v1.ExportLogRequest
+	56, // 51: runnel.v1.LogService.Verify:input_type -> runnel.v1.VerifyLogRequest
+	58, // 52: runnel.v1.LogService.Prune:input_type -> runnel.v1.PruneLogRequest
+	3,  // 53: runnel.v1.NodeService.GetStatus:output_type -> runnel.v1.GetStatusResponse
+	5,  // 54: runnel.v1.NodeService.Stop:output_type -> runnel.v1.StopResponse
+	7,  // 55: runnel.v1.NodeService.Backup:output_type -> runnel.v1.BackupResponse
+	9,  // 56: runnel.v1.NodeService.Connect:output_type -> runnel.v1.ConnectResponse
+	11, // 57: runnel.v1.NodeService.Disconnect:output_type -> runnel.v1.DisconnectResponse
+	13, // 58: runnel.v1.NodeService.ListPeers:output_type -> runnel.v1.ListPeersResponse
+	16, // 59: runnel.v1.WalletService.NewAddress:output_type -> runnel.v1.NewAddressResponse
+	18, // 60: runnel.v1.WalletService.GetBalance:output_type -> runnel.v1.Balance
+	21, // 61: runnel.v1.WalletService.Send:output_type -> runnel.v1.SentResponse
+	21, // 62: runnel.v1.WalletService.Bump:output_type -> runnel.v1.SentResponse
+	23, // 63: runnel.v1.WalletService.ListTransactions:output_type -> runnel.v1.ListTransactionsResponse
+	26, // 64: runnel.v1.ChannelService.Open:output_type -> runnel.v1.OpenChannelResponse
+	28, // 65: runnel.v1.ChannelService.List:output_type -> runnel.v1.ListChannelsResponse
+	30, // 66: runnel.v1.ChannelService.Get:output_type -> runnel.v1.Channel
+	32, // 67: runnel.v1.ChannelService.Close:output_type -> runnel.v1.CloseChannelResponse
+	34, // 68: runnel.v1.ChannelService.Settle:output_type -> runnel.v1.SettleResponse
+	38, // 69: runnel.v1.PaymentService.Pay:output_type -> runnel.v1.PayResponse
+	41, // 70: runnel.v1.PaymentService.PayStream:output_type -> runnel.v1.PayStreamResponse
+	45, // 71: runnel.v1.PaymentService.List:output_type -> runnel.v1.ListPaymentsResponse
+	48, // 72: runnel.v1.PaymentService.GetReceipt:output_type -> runnel.v1.Receipt
+	64, // 73: runnel.v1.DrawService.Authorise:output_type -> runnel.v1.AuthoriseResponse
+	68, // 74: runnel.v1.DrawService.Charge:output_type -> runnel.v1.ChargeResponse
+	68, // 75: runnel.v1.DrawService.HoldMore:output_type -> runnel.v1.ChargeResponse
+	68, // 76: runnel.v1.DrawService.EndDraw:output_type -> runnel.v1.ChargeResponse
+	62, // 77: runnel.v1.DrawService.GetLane:output_type -> runnel.v1.LaneStand
+	53, // 78: runnel.v1.EventService.Watch:output_type -> runnel.v1.Event
+	55, // 79: runnel.v1.LogService.Export:output_type -> runnel.v1.ExportLogResponse
+	57, // 80: runnel.v1.LogService.Verify:output_type -> runnel.v1.VerifyLogResponse
+	59, // 81: runnel.v1.LogService.Prune:output_type -> runnel.v1.PruneLogResponse
+	53, // [53:82] is the sub-list for method output_type
+	24, // [24:53] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_api_v1_runnel_proto_init() }
@@ -4683,9 +5568,9 @@ func file_api_v1_runnel_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_v1_runnel_proto_rawDesc), len(file_api_v1_runnel_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   59,
+			NumMessages:   69,
 			NumExtensions: 0,
-			NumServices:   6,
+			NumServices:   7,
 		},
 		GoTypes:           file_api_v1_runnel_proto_goTypes,
 		DependencyIndexes: file_api_v1_runnel_proto_depIdxs,

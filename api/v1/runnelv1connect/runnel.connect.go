@@ -44,6 +44,8 @@ const (
 	ChannelServiceName = "runnel.v1.ChannelService"
 	// PaymentServiceName is the fully-qualified name of the PaymentService service.
 	PaymentServiceName = "runnel.v1.PaymentService"
+	// DrawServiceName is the fully-qualified name of the DrawService service.
+	DrawServiceName = "runnel.v1.DrawService"
 	// EventServiceName is the fully-qualified name of the EventService service.
 	EventServiceName = "runnel.v1.EventService"
 	// LogServiceName is the fully-qualified name of the LogService service.
@@ -103,6 +105,16 @@ const (
 	// PaymentServiceGetReceiptProcedure is the fully-qualified name of the PaymentService's GetReceipt
 	// RPC.
 	PaymentServiceGetReceiptProcedure = "/runnel.v1.PaymentService/GetReceipt"
+	// DrawServiceAuthoriseProcedure is the fully-qualified name of the DrawService's Authorise RPC.
+	DrawServiceAuthoriseProcedure = "/runnel.v1.DrawService/Authorise"
+	// DrawServiceChargeProcedure is the fully-qualified name of the DrawService's Charge RPC.
+	DrawServiceChargeProcedure = "/runnel.v1.DrawService/Charge"
+	// DrawServiceHoldMoreProcedure is the fully-qualified name of the DrawService's HoldMore RPC.
+	DrawServiceHoldMoreProcedure = "/runnel.v1.DrawService/HoldMore"
+	// DrawServiceEndDrawProcedure is the fully-qualified name of the DrawService's EndDraw RPC.
+	DrawServiceEndDrawProcedure = "/runnel.v1.DrawService/EndDraw"
+	// DrawServiceGetLaneProcedure is the fully-qualified name of the DrawService's GetLane RPC.
+	DrawServiceGetLaneProcedure = "/runnel.v1.DrawService/GetLane"
 	// EventServiceWatchProcedure is the fully-qualified name of the EventService's Watch RPC.
 	EventServiceWatchProcedure = "/runnel.v1.EventService/Watch"
 	// LogServiceExportProcedure is the fully-qualified name of the LogService's Export RPC.
@@ -859,6 +871,194 @@ func (UnimplementedPaymentServiceHandler) List(context.Context, *connect.Request
 
 func (UnimplementedPaymentServiceHandler) GetReceipt(context.Context, *connect.Request[v1.GetReceiptRequest]) (*connect.Response[v1.Receipt], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("runnel.v1.PaymentService.GetReceipt is not implemented"))
+}
+
+// DrawServiceClient is a client for the runnel.v1.DrawService service.
+type DrawServiceClient interface {
+	// Authorise lets the payee of a channel draw for one request. It is signed, counted in the budget with its
+	// highest amount, and durable when it is answered. The same payment_id and request give the same answer.
+	Authorise(context.Context, *connect.Request[v1.AuthoriseRequest]) (*connect.Response[v1.AuthoriseResponse], error)
+	// Charge checks an authorisation at the payee, accepts its voucher and holds an amount. It is durable when it
+	// is answered. An authorisation is good once: a repeat is told how that draw stands.
+	Charge(context.Context, *connect.Request[v1.ChargeRequest]) (*connect.Response[v1.ChargeResponse], error)
+	// HoldMore raises what a running draw holds, by what the credit allows or not at all.
+	HoldMore(context.Context, *connect.Request[v1.HoldMoreRequest]) (*connect.Response[v1.ChargeResponse], error)
+	// EndDraw ends a draw with what was used; the rest is the payer's credit again.
+	EndDraw(context.Context, *connect.Request[v1.EndDrawRequest]) (*connect.Response[v1.ChargeResponse], error)
+	// GetLane tells where the lane of a channel stands that pays this node.
+	GetLane(context.Context, *connect.Request[v1.GetLaneRequest]) (*connect.Response[v1.LaneStand], error)
+}
+
+// NewDrawServiceClient constructs a client for the runnel.v1.DrawService service. By default, it
+// uses the Connect protocol with the binary Protobuf Codec, asks for gzipped responses, and sends
+// uncompressed requests. To use the gRPC or gRPC-Web protocols, supply the connect.WithGRPC() or
+// connect.WithGRPCWeb() options.
+//
+// The URL supplied here should be the base URL for the Connect or gRPC server (for example,
+// http://api.acme.com or https://acme.com/grpc).
+func NewDrawServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...connect.ClientOption) DrawServiceClient {
+	baseURL = strings.TrimRight(baseURL, "/")
+	drawServiceMethods := v1.File_api_v1_runnel_proto.Services().ByName("DrawService").Methods()
+	return &drawServiceClient{
+		authorise: connect.NewClient[v1.AuthoriseRequest, v1.AuthoriseResponse](
+			httpClient,
+			baseURL+DrawServiceAuthoriseProcedure,
+			connect.WithSchema(drawServiceMethods.ByName("Authorise")),
+			connect.WithClientOptions(opts...),
+		),
+		charge: connect.NewClient[v1.ChargeRequest, v1.ChargeResponse](
+			httpClient,
+			baseURL+DrawServiceChargeProcedure,
+			connect.WithSchema(drawServiceMethods.ByName("Charge")),
+			connect.WithClientOptions(opts...),
+		),
+		holdMore: connect.NewClient[v1.HoldMoreRequest, v1.ChargeResponse](
+			httpClient,
+			baseURL+DrawServiceHoldMoreProcedure,
+			connect.WithSchema(drawServiceMethods.ByName("HoldMore")),
+			connect.WithClientOptions(opts...),
+		),
+		endDraw: connect.NewClient[v1.EndDrawRequest, v1.ChargeResponse](
+			httpClient,
+			baseURL+DrawServiceEndDrawProcedure,
+			connect.WithSchema(drawServiceMethods.ByName("EndDraw")),
+			connect.WithClientOptions(opts...),
+		),
+		getLane: connect.NewClient[v1.GetLaneRequest, v1.LaneStand](
+			httpClient,
+			baseURL+DrawServiceGetLaneProcedure,
+			connect.WithSchema(drawServiceMethods.ByName("GetLane")),
+			connect.WithClientOptions(opts...),
+		),
+	}
+}
+
+// drawServiceClient implements DrawServiceClient.
+type drawServiceClient struct {
+	authorise *connect.Client[v1.AuthoriseRequest, v1.AuthoriseResponse]
+	charge    *connect.Client[v1.ChargeRequest, v1.ChargeResponse]
+	holdMore  *connect.Client[v1.HoldMoreRequest, v1.ChargeResponse]
+	endDraw   *connect.Client[v1.EndDrawRequest, v1.ChargeResponse]
+	getLane   *connect.Client[v1.GetLaneRequest, v1.LaneStand]
+}
+
+// Authorise calls runnel.v1.DrawService.Authorise.
+func (c *drawServiceClient) Authorise(ctx context.Context, req *connect.Request[v1.AuthoriseRequest]) (*connect.Response[v1.AuthoriseResponse], error) {
+	return c.authorise.CallUnary(ctx, req)
+}
+
+// Charge calls runnel.v1.DrawService.Charge.
+func (c *drawServiceClient) Charge(ctx context.Context, req *connect.Request[v1.ChargeRequest]) (*connect.Response[v1.ChargeResponse], error) {
+	return c.charge.CallUnary(ctx, req)
+}
+
+// HoldMore calls runnel.v1.DrawService.HoldMore.
+func (c *drawServiceClient) HoldMore(ctx context.Context, req *connect.Request[v1.HoldMoreRequest]) (*connect.Response[v1.ChargeResponse], error) {
+	return c.holdMore.CallUnary(ctx, req)
+}
+
+// EndDraw calls runnel.v1.DrawService.EndDraw.
+func (c *drawServiceClient) EndDraw(ctx context.Context, req *connect.Request[v1.EndDrawRequest]) (*connect.Response[v1.ChargeResponse], error) {
+	return c.endDraw.CallUnary(ctx, req)
+}
+
+// GetLane calls runnel.v1.DrawService.GetLane.
+func (c *drawServiceClient) GetLane(ctx context.Context, req *connect.Request[v1.GetLaneRequest]) (*connect.Response[v1.LaneStand], error) {
+	return c.getLane.CallUnary(ctx, req)
+}
+
+// DrawServiceHandler is an implementation of the runnel.v1.DrawService service.
+type DrawServiceHandler interface {
+	// Authorise lets the payee of a channel draw for one request. It is signed, counted in the budget with its
+	// highest amount, and durable when it is answered. The same payment_id and request give the same answer.
+	Authorise(context.Context, *connect.Request[v1.AuthoriseRequest]) (*connect.Response[v1.AuthoriseResponse], error)
+	// Charge checks an authorisation at the payee, accepts its voucher and holds an amount. It is durable when it
+	// is answered. An authorisation is good once: a repeat is told how that draw stands.
+	Charge(context.Context, *connect.Request[v1.ChargeRequest]) (*connect.Response[v1.ChargeResponse], error)
+	// HoldMore raises what a running draw holds, by what the credit allows or not at all.
+	HoldMore(context.Context, *connect.Request[v1.HoldMoreRequest]) (*connect.Response[v1.ChargeResponse], error)
+	// EndDraw ends a draw with what was used; the rest is the payer's credit again.
+	EndDraw(context.Context, *connect.Request[v1.EndDrawRequest]) (*connect.Response[v1.ChargeResponse], error)
+	// GetLane tells where the lane of a channel stands that pays this node.
+	GetLane(context.Context, *connect.Request[v1.GetLaneRequest]) (*connect.Response[v1.LaneStand], error)
+}
+
+// NewDrawServiceHandler builds an HTTP handler from the service implementation. It returns the path
+// on which to mount the handler and the handler itself.
+//
+// By default, handlers support the Connect, gRPC, and gRPC-Web protocols with the binary Protobuf
+// and JSON codecs. They also support gzip compression.
+func NewDrawServiceHandler(svc DrawServiceHandler, opts ...connect.HandlerOption) (string, http.Handler) {
+	drawServiceMethods := v1.File_api_v1_runnel_proto.Services().ByName("DrawService").Methods()
+	drawServiceAuthoriseHandler := connect.NewUnaryHandler(
+		DrawServiceAuthoriseProcedure,
+		svc.Authorise,
+		connect.WithSchema(drawServiceMethods.ByName("Authorise")),
+		connect.WithHandlerOptions(opts...),
+	)
+	drawServiceChargeHandler := connect.NewUnaryHandler(
+		DrawServiceChargeProcedure,
+		svc.Charge,
+		connect.WithSchema(drawServiceMethods.ByName("Charge")),
+		connect.WithHandlerOptions(opts...),
+	)
+	drawServiceHoldMoreHandler := connect.NewUnaryHandler(
+		DrawServiceHoldMoreProcedure,
+		svc.HoldMore,
+		connect.WithSchema(drawServiceMethods.ByName("HoldMore")),
+		connect.WithHandlerOptions(opts...),
+	)
+	drawServiceEndDrawHandler := connect.NewUnaryHandler(
+		DrawServiceEndDrawProcedure,
+		svc.EndDraw,
+		connect.WithSchema(drawServiceMethods.ByName("EndDraw")),
+		connect.WithHandlerOptions(opts...),
+	)
+	drawServiceGetLaneHandler := connect.NewUnaryHandler(
+		DrawServiceGetLaneProcedure,
+		svc.GetLane,
+		connect.WithSchema(drawServiceMethods.ByName("GetLane")),
+		connect.WithHandlerOptions(opts...),
+	)
+	return "/runnel.v1.DrawService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case DrawServiceAuthoriseProcedure:
+			drawServiceAuthoriseHandler.ServeHTTP(w, r)
+		case DrawServiceChargeProcedure:
+			drawServiceChargeHandler.ServeHTTP(w, r)
+		case DrawServiceHoldMoreProcedure:
+			drawServiceHoldMoreHandler.ServeHTTP(w, r)
+		case DrawServiceEndDrawProcedure:
+			drawServiceEndDrawHandler.ServeHTTP(w, r)
+		case DrawServiceGetLaneProcedure:
+			drawServiceGetLaneHandler.ServeHTTP(w, r)
+		default:
+			http.NotFound(w, r)
+		}
+	})
+}
+
+// UnimplementedDrawServiceHandler returns CodeUnimplemented from all methods.
+type UnimplementedDrawServiceHandler struct{}
+
+func (UnimplementedDrawServiceHandler) Authorise(context.Context, *connect.Request[v1.AuthoriseRequest]) (*connect.Response[v1.AuthoriseResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("runnel.v1.DrawService.Authorise is not implemented"))
+}
+
+func (UnimplementedDrawServiceHandler) Charge(context.Context, *connect.Request[v1.ChargeRequest]) (*connect.Response[v1.ChargeResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("runnel.v1.DrawService.Charge is not implemented"))
+}
+
+func (UnimplementedDrawServiceHandler) HoldMore(context.Context, *connect.Request[v1.HoldMoreRequest]) (*connect.Response[v1.ChargeResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("runnel.v1.DrawService.HoldMore is not implemented"))
+}
+
+func (UnimplementedDrawServiceHandler) EndDraw(context.Context, *connect.Request[v1.EndDrawRequest]) (*connect.Response[v1.ChargeResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("runnel.v1.DrawService.EndDraw is not implemented"))
+}
+
+func (UnimplementedDrawServiceHandler) GetLane(context.Context, *connect.Request[v1.GetLaneRequest]) (*connect.Response[v1.LaneStand], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("runnel.v1.DrawService.GetLane is not implemented"))
 }
 
 // EventServiceClient is a client for the runnel.v1.EventService service.
