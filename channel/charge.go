@@ -168,7 +168,11 @@ func (s *State) told(count uint64, hash [32]byte) (effects []Effect) {
 		return nil
 	}
 	fresh := slices.Clone(d.Untold[count-d.Told:])
-	return append([]Effect{Drew{First: count + 1, Draws: fresh}}, s.reports(count, hash, fresh)...)
+	effects = []Effect{Drew{First: count + 1, Draws: fresh}}
+	if s.knows == knowsNone { // repeated when its program knows them again
+		return effects
+	}
+	return append(effects, s.reports(count, hash, fresh)...)
 }
 
 // reports are messages about draws that ended after count.

@@ -59,6 +59,9 @@ func (s *State) stopped(m *Stop) ([]Effect, error) {
 	if s.Terms.Out.Exists() && s.OutFunding.Spend == nil && s.differs(m.In) {
 		effects = append(effects, s.freezeOut(FrozenHash)...) // to be told; the close pays what was vouchered at most
 	}
+	if s.Terms.Out.Exists() && s.OutFunding.Spend == nil && (m.In.NextSeq < s.Out.Acked || m.In.Spent < s.Out.Spent || m.In.Draws < s.OutDraws.count()) {
+		effects = append(effects, s.freezeOut(FrozenRegress)...)
+	}
 	if s.Phase == PhaseClosing {
 		return append(effects, s.offer()...), nil
 	}

@@ -112,32 +112,44 @@ func (s *State) reminded(m *Newest) ([]Effect, error) {
 		return nil, fail(KindInvalid, "a voucher over %d msat of which %d are spent and %d drawn can't be", r.Total, r.Spent, r.Drawn)
 	case s.In.Frozen != FrozenUnproven || !s.recovers():
 		return nil, fail(KindForbidden, "our record stands")
-	case r.Total < s.In.Total || r.Spent < s.In.Spent || r.NextSeq < s.In.NextSeq:
-		return s.heard(), nil // it knows less than we do
-	case r.Total == s.In.Total && r.NextSeq == s.In.NextSeq && r.Draws <= s.InDraws.count():
-		return s.heard(), nil
+	}
+	if _, _, more := s.beside(r); !more {
+		return s.heard(), nil // it knows no more than we do
 	}
 	return []Effect{CheckNewest{Report: r}}, nil
 }
 
+// beside is what our record becomes by a payer's. The voucher, what was pushed and what was drawn go on each by
+// themselves, so that a payer can be ahead in one and behind in another: of each the more advanced one stands.
+func (s *State) beside(r LaneReport) (l Lane, d *InDraws, more bool) {
+	l, d = s.In, s.InDraws
+	if r.Total > l.Total {
+		l.Total, l.Voucher, more = r.Total, r.Signature, true
+	}
+	if r.NextSeq > l.NextSeq && r.Spent >= l.Spent {
+		l.NextSeq, l.Acked, l.Spent, l.Hash, more = r.NextSeq, r.NextSeq, r.Spent, r.Hash, true
+	}
+	if r.Draws > d.count() && r.Drawn >= d.drawn() { // it has accepted them: nothing is left to report
+		d, more = &InDraws{Count: r.Draws, Drawn: r.Drawn, Hash: r.DrawHash, Told: r.Draws, ToldHash: r.DrawHash}, true
+	}
+	return l, d, more && l.Spent <= l.Total && d.drawn() <= l.Total-l.Spent
+}
+
 // adopt takes a payer's newest voucher for the one that we had lost.
 func (s *State) adopt(e NewestChecked) ([]Effect, error) {
-	r := e.Report
 	if !e.OK {
 		return []Effect{Misbehaved{Text: "the peer hands back a voucher that it did not sign"}}, nil
 	}
-	if s.In.Frozen != FrozenUnproven || !s.recovers() || r.Total < s.In.Total || r.Spent < s.In.Spent || r.NextSeq < s.In.NextSeq ||
-		!r.covered() || r.Total > s.Terms.In.Capacity() {
+	lane, draws, more := s.beside(e.Report)
+	if !more || s.In.Frozen != FrozenUnproven || !s.recovers() || e.Report.Total > s.Terms.In.Capacity() {
 		return nil, fail(KindForbidden, "our record stands")
 	}
-	gained := r.Total - s.In.Total
-	s.In.Total, s.In.Voucher, s.In.Spent, s.In.Hash = r.Total, r.Signature, r.Spent, r.Hash
-	s.In.NextSeq, s.In.Acked = r.NextSeq, r.NextSeq
+	gained := lane.Total - s.In.Total
 	var effects []Effect
-	if r.Draws > s.InDraws.count() { // it has accepted them: nothing is left to report
-		s.InDraws = &InDraws{Count: r.Draws, Drawn: r.Drawn, Hash: r.DrawHash, Told: r.Draws, ToldHash: r.DrawHash}
+	if draws != s.InDraws {
 		effects = append(effects, SaveDraws{})
 	}
+	s.In, s.InDraws = lane, draws
 	effects = append(effects, Save{}, Alert{Text: "the peer handed back its newest voucher: " + itoa(uint64(gained)) + " msat more than our record knew"})
 	return append(effects, s.heard()...), nil
 }

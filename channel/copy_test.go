@@ -98,14 +98,25 @@ func TestNewestIsJudged(t *testing.T) {
 	}
 	for what, change := range map[string]func(*channel.LaneReport){
 		"a lower total": func(r *channel.LaneReport) { r.Total, r.Spent = 999, 999 },
-		"less spent":    func(r *channel.LaneReport) { r.Spent = 999 },
-		"fewer":         func(r *channel.LaneReport) { r.NextSeq = 1 },
 		"the same":      func(r *channel.LaneReport) { r.NextSeq, r.Total, r.Spent = 2, 1000, 1000 },
 	} {
 		s, r := bob, good
 		change(&r)
 		step(t, &s, newest(s, r))
 		if s.In != bob.In || s.Asking != nil {
+			t.Errorf("%s: %+v, %v", what, s.In, s.Asking)
+		}
+	}
+	// The voucher counts though the payer is behind in payments, but nothing falls.
+	for what, change := range map[string]func(*channel.LaneReport){
+		"less spent": func(r *channel.LaneReport) { r.Spent = 999 },
+		"fewer":      func(r *channel.LaneReport) { r.NextSeq = 1 },
+	} {
+		s, r := bob, good
+		change(&r)
+		check := find[channel.CheckNewest](t, step(t, &s, newest(s, r)))
+		step(t, &s, channel.NewestChecked{OK: true, Report: check.Report})
+		if s.In.Total != 7000 || s.In.Voucher != good.Signature || s.In.Spent != 1000 || s.In.NextSeq != 2 || s.Asking != nil {
 			t.Errorf("%s: %+v, %v", what, s.In, s.Asking)
 		}
 	}

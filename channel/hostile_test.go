@@ -45,6 +45,10 @@ type liar struct {
 	r      *rand.Rand
 	victim *channeltest.Side
 	seen   []channel.Message
+
+	copy     *channeltest.Disk // of the victim's records, from which it starts again some time
+	copied   int
+	restored bool
 }
 
 func (l *liar) bend(s *channeltest.Side) {
@@ -110,6 +114,9 @@ func (l *liar) report(r *channel.LaneReport) {
 	l.msat(&r.Spent)
 	r.Hash[0] += byte(l.r.IntN(2))
 	r.Signature[0] += byte(l.r.IntN(2))
+	l.change(&r.Draws)
+	l.msat(&r.Drawn)
+	r.DrawHash[0] += byte(l.r.IntN(2))
 }
 
 // twist changes some fields of a copy.
@@ -146,6 +153,7 @@ func (l *liar) twist(m channel.Message, to *channeltest.Side) channel.Message {
 		r := *m
 		l.report(&r.In)
 		l.change(&r.Acked)
+		l.change(&r.Draws)
 		r.Ready = l.r.IntN(2) == 0
 		r.Phase = channel.Phase(l.r.IntN(10))
 		if l.r.IntN(3) == 0 {
@@ -156,6 +164,31 @@ func (l *liar) twist(m channel.Message, to *channeltest.Side) channel.Message {
 		s := *m
 		l.report(&s.In)
 		return &s
+	case *channel.Newest:
+		n := *m
+		l.report(&n.Out)
+		if l.r.IntN(2) == 0 {
+			n.Out.Signature = channeltest.Sign(n.Lane, n.Out.Total)
+		}
+		return &n
+	case *channel.Draws:
+		d := *m
+		d.Draws = append([]channel.Draw(nil), m.Draws...)
+		l.change(&d.FirstSeq)
+		if len(d.Draws) > 0 {
+			e := &d.Draws[l.r.IntN(len(d.Draws))]
+			l.change(&e.N)
+			l.msat(&e.Amount)
+		}
+		return &d
+	case *channel.DrawsAck:
+		a := *m
+		l.change(&a.Count)
+		return &a
+	case *channel.DrawsVoid:
+		v := *m
+		v.N = append([]uint64{l.number(1)}, m.N...)
+		return &v
 	}
 	return l.invent(to)
 }
@@ -165,7 +198,7 @@ func (l *liar) invent(to *channeltest.Side) channel.Message {
 	t := &to.State.Terms
 	report := channel.LaneReport{NextSeq: to.State.Out.NextSeq, Total: to.State.Out.Total, Spent: to.State.Out.Spent, Signature: to.State.Out.Voucher}
 	var m channel.Message
-	switch l.r.IntN(10) {
+	switch l.r.IntN(14) {
 	case 0:
 		return &channel.Ready{Lane: t.Out.ID()}
 	case 1:
@@ -184,6 +217,14 @@ func (l *liar) invent(to *channeltest.Side) channel.Message {
 		m = &channel.Resync{Channel: t.ID, Phase: channel.PhaseOpen, In: report, Acked: to.State.In.NextSeq}
 	case 8:
 		m = &channel.Ack{Lane: t.Out.ID(), NextSeq: to.State.Out.NextSeq, Total: to.State.Out.Total, Spent: to.State.Out.Total}
+	case 9:
+		m = &channel.Newest{Lane: t.In.ID(), Out: l.newest(to)}
+	case 10:
+		m = l.draws(to)
+	case 11:
+		m = &channel.DrawsAck{Lane: t.In.ID(), Count: l.number(1)}
+	case 12:
+		m = &channel.DrawsVoid{Lane: t.In.ID(), N: []uint64{l.number(5), l.number(7), l.number(7)}}
 	default:
 		total := to.State.In.Total + 5
 		m = &channel.Frame{Lane: t.In.ID(), FirstSeq: to.State.In.NextSeq, Payments: []channel.Payment{{Amount: 5}}, Total: total,
@@ -193,6 +234,34 @@ func (l *liar) invent(to *channeltest.Side) channel.Message {
 		return m
 	}
 	return l.twist(m, to)
+}
+
+// newest is more than the victim has, signed.
+func (l *liar) newest(to *channeltest.Side) channel.LaneReport {
+	s := &to.State
+	r := channel.LaneReport{NextSeq: s.In.NextSeq + 1, Total: s.In.Total + 9, Spent: s.In.Spent + 5, Drawn: 4}
+	if s.InDraws != nil {
+		r.Draws, r.Drawn = s.InDraws.Count+1, s.InDraws.Drawn+4
+	}
+	r.Signature = channeltest.Sign(s.Terms.In.ID(), r.Total)
+	return r
+}
+
+// draws reports what the victim authorised, all of it or more.
+func (l *liar) draws(to *channeltest.Side) *channel.Draws {
+	m := &channel.Draws{Lane: to.State.Terms.Out.ID(), FirstSeq: 1}
+	d := to.State.OutDraws
+	if d == nil {
+		d = &channel.OutDraws{}
+	}
+	m.FirstSeq, m.Hash = d.Count+1, d.Hash
+	list := append([]channel.OpenDraw{{N: d.Next, Max: 1}}, d.Open...)
+	for i, o := range list[l.r.IntN(2):] {
+		e := channel.Draw{N: o.N, Amount: o.Max + channel.Msat(l.r.IntN(2))}
+		m.Draws = append(m.Draws, e)
+		m.Hash = channel.DrawHash(m.Hash, m.Lane, m.FirstSeq+uint64(i), e)
+	}
+	return m
 }
 
 // Whatever a peer or the network says: nothing panics, no total falls, no voucher counts that was not
@@ -206,22 +275,33 @@ func TestLiarsGainNothing(t *testing.T) {
 			must(t, w.Open())
 		}
 		l := &liar{r: rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "liar"), 1)), victim: w.Sides[rapid.IntRange(0, 1).Draw(t, "victim")]}
-		kinds := append([]string{"lie", "lie", "lie", "lie", "lie", "lie", "go", "go", "close", "force"}, life...)
-		for _, o := range drawOps(t, 60, kinds...) {
-			if o.Kind == "lie" {
+		kinds := append([]string{"lie", "lie", "lie", "lie", "lie", "lie", "go", "go", "close", "force", "restore"}, life...)
+		for i, o := range drawOps(t, 60, kinds...) {
+			switch {
+			case o.Kind == "lie":
 				l.bend(w.Sides[o.A])
-			} else {
+			case o.Kind != "restore":
 				play(w, o)
+			case l.copy == nil || l.copied+20 > i:
+				d := l.victim.Backup()
+				l.copy, l.copied = &d, i
+			default:
+				l.victim.Restore(*l.copy)
+				l.restored = true
 			}
 			must(t, w.Check())
-			must(t, notRobbed(l.victim))
+			must(t, l.notRobbed())
 		}
 	})
 }
 
-// notRobbed checks that a side owes at most what it signed, and gets at least what it took, however the
-// channel ends.
-func notRobbed(s *channeltest.Side) error {
+// notRobbed checks that the victim owes at most what it signed, gets at least what it took, however the
+// channel ends, and can start again.
+func (l *liar) notRobbed() error {
+	s := l.victim
+	if err := s.Loads(); err != nil {
+		return err
+	}
 	var signed channel.Msat
 	for _, f := range s.Disk().Sent {
 		for _, p := range f.Payments {
@@ -233,7 +313,7 @@ func notRobbed(s *channeltest.Side) error {
 	if err := disk.UnmarshalBinary(s.Disk().Out); err != nil {
 		return err
 	}
-	if disk.Total > signed || disk.Spent > disk.Total {
+	if disk.Total > signed && !l.restored || disk.Spent > disk.Total {
 		return fmt.Errorf("%s: vouchered %d msat and spent %d for payments of %d", s.Name, disk.Total, disk.Spent, signed)
 	}
 	self, _, err := s.State.Payouts()
@@ -245,7 +325,7 @@ func notRobbed(s *channeltest.Side) error {
 		least += o.Value - s.State.Out.Total.SatCeil()
 	}
 	if _, ok := s.State.InFunding.Claim(); ok {
-		least += s.State.Closing.Mine.In.Spent.SatCeil()
+		least += (s.State.Closing.Mine.In.Spent + s.State.Closing.Mine.In.Drawn).SatCeil()
 	}
 	if self < least {
 		return fmt.Errorf("%s: a close would pay %d sat instead of %d", s.Name, self, least)

@@ -209,6 +209,9 @@ func (s *State) ack(a *Ack) ([]Effect, error) {
 		return nil, fail(KindWrongSeq, "an answer up to %d that ends within or beyond what was sent", a.NextSeq)
 	}
 	last := s.Unacked[n-1]
+	if spent > s.Out.Total-min(s.Out.Total, s.OutDraws.drawn()) { // of an old record, on which the payee was believed
+		return s.freezeOut(FrozenHash), nil
+	}
 	if len(refused) > 0 || hash != a.Hash || spent != a.Spent || a.Total != last.Total {
 		if n > 1 {
 			return s.sendAgain(n), nil

@@ -135,22 +135,26 @@ func (s *State) resyncIn(r *Resync) (effects []Effect) {
 
 // proven adopts a voucher of our own that is newer than our record: an old backup was restored. Never
 // again does this channel sign one. Payments that had no answer were covered by later vouchers: they count
-// as made.
+// as made, unless the payee says that they did not reach it, for a voucher can come without a frame. A record
+// that is known to be old takes payments from credit, too, which the voucher does not show.
 func (s *State) proven(e ProofChecked) ([]Effect, error) {
 	r := e.Report
-	if !e.OK || r.Total <= s.Out.Total || r.Spent > r.Total || r.Drawn > r.Total-r.Spent || r.NextSeq < s.Out.NextSeq {
+	more := r.Total > s.Out.Total || r.Total == s.Out.Total && s.Out.Frozen == FrozenUnproven
+	if !e.OK || !more || !r.covered() || r.NextSeq < s.Out.Acked {
 		return []Effect{Misbehaved{Text: "the peer claims payments that we never made"}}, nil
 	}
-	s.Out.Total, s.Out.Voucher, s.Out.Spent, s.Out.Hash = r.Total, r.Signature, r.Spent, r.Hash
-	s.Out.NextSeq, s.Out.Acked = r.NextSeq, r.NextSeq
-	s.Out.Frozen = FrozenUnproven
+	s.Out.Total, s.Out.Voucher, s.Out.Frozen = r.Total, r.Signature, FrozenUnproven
 	s.sync()
 	var effects []Effect
-	for _, f := range s.Unacked {
-		effects = append(effects, Answered{Frame: f})
+	if drawn := max(r.Drawn, s.OutDraws.drawn()); r.NextSeq >= s.Out.NextSeq && r.Spent <= r.Total-min(r.Total, drawn) {
+		s.Out.Spent, s.Out.Hash, s.Out.NextSeq, s.Out.Acked = r.Spent, r.Hash, r.NextSeq, r.NextSeq
+		for _, f := range s.Unacked {
+			effects = append(effects, Answered{Frame: f})
+		}
+		s.Unacked = nil
 	}
-	s.Unacked = nil
-	effects = append(effects, s.adoptDraws(r)...)
-	effects = append(effects, Save{Cold: true}, Alert{Text: "the peer holds a newer voucher of ours: our record is too old; the channel can only be closed"})
-	return append(effects, s.move(PhaseRecovering)...), nil
+	effects = append(append(effects, s.adoptDraws(r)...), Save{Cold: true},
+		Alert{Text: "the peer holds a newer voucher of ours: our record is too old; the channel can only be closed"})
+	effects = append(effects, s.move(PhaseRecovering)...)
+	return append(effects, s.sendUnacked(r.NextSeq)...), nil
 }

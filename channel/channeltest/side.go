@@ -312,7 +312,7 @@ func (s *Side) Pump() bool {
 }
 
 func (s *Side) pumpFrames() bool {
-	if s.checking || len(s.frames) == 0 {
+	if s.checking || s.asked != nil || len(s.frames) == 0 { // one check at a time; meanwhile they wait
 		return false
 	}
 	frames := s.frames
@@ -463,6 +463,12 @@ func (s *Side) restart() {
 	_ = s.feed(channel.Height{Tip: Base + uint32(len(s.scanned)) - 1})
 	for s.Scan() { // nothing is taken before the chain was looked at
 	}
+}
+
+// Loads reports whether this side could start again.
+func (s *Side) Loads() error {
+	_, err := s.load()
+	return err
 }
 
 func (s *Side) load() (channel.State, error) {
