@@ -40,7 +40,7 @@ func newDisk(p *peer) *disk { return &disk{p: p, mem: store.NewMemory()} }
 // open gives a new life the disk as a power loss or kill left it.
 func (d *disk) open() {
 	w := d.p.w
-	if d.busy && w.rng.IntN(2) == 0 { // the group reached the disk, and nobody was told
+	if d.busy && d.ghost == nil && w.rng.IntN(2) == 0 { // the group reached the disk, and nobody was told
 		d.apply("survived")
 	}
 	if d.ghost != nil && w.rng.IntN(2) == 0 { // what a failed write left shows up
