@@ -163,12 +163,17 @@ func (p *purchase) distrust(err error) {
 	p.bill.change(func(b *Payment) { b.Err = bad })
 }
 
-// cost is what the receipt says, or without one all that may have been taken.
+// cost is what the receipt says, or without one all that may have been taken. The receipt of an earlier payment
+// comes with the stored answer to a repeat, which costs nothing.
 func (p *purchase) cost() channel.Msat {
-	if r := p.bill.look().Receipt; r != nil {
-		return r.Amount
+	r := p.bill.look().Receipt
+	switch {
+	case r == nil:
+		return p.authorised
+	case r.N != p.grant.Binding.N:
+		return 0
 	}
-	return p.authorised
+	return r.Amount
 }
 
 // check holds a receipt against what was authorised.
@@ -179,7 +184,7 @@ func (p *purchase) check(r *Receipt) error {
 		return errors.New("it is for another channel")
 	case r.Spent > r.Accepted:
 		return fmt.Errorf("it claims that %d msat of %d are spent", r.Spent, r.Accepted)
-	case r.Amount > p.authorised:
+	case r.N == p.grant.Binding.N && r.Amount > p.authorised:
 		return fmt.Errorf("it claims %d msat for a request for which %d were authorised", r.Amount, p.authorised)
 	case r.Accepted > known.total && r.Accepted > p.vouchered():
 		return fmt.Errorf("it claims vouchers for %d msat, and the node signed %d", r.Accepted, known.total)

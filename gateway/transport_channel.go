@@ -57,9 +57,11 @@ func (p *purchase) ask(ctx context.Context, req channel.AuthoriseRequest, o *off
 		if req.Raise != 0 {
 			return res, err
 		}
-		if err := p.open(ctx, o, err); err != nil {
+		id, err := p.open(ctx, o, err)
+		if err != nil {
 			return res, err
 		}
+		req.Channel = id.String()
 		return p.patiently(ctx, req)
 	}
 	return res, err
@@ -135,39 +137,39 @@ func (p *purchase) noChannel(o *offer, err error) error {
 	return &Unpaid{Why: WhyNoChannel, Text: text, Deposit: o.deposit(0), Err: err}
 }
 
-// open opens a channel with the payee, if that is allowed, and waits until it can pay.
-func (p *purchase) open(ctx context.Context, o *offer, cause error) error {
+// open opens a channel with the payee, if that is allowed, waits until it can pay, and names it.
+func (p *purchase) open(ctx context.Context, o *offer, cause error) (id channel.ID, err error) {
 	if p.t.Open == nil {
-		return p.noChannel(o, cause)
+		return id, p.noChannel(o, cause)
 	}
 	p.t.opening.Lock()
 	defer p.t.opening.Unlock()
 	if c, ok, err := p.usable(ctx, o, channel.ID{}); err != nil || ok && c.Spendable >= max(o.Amount, o.least) {
-		return err // somebody else has opened one meanwhile
+		return c.Channel, err // somebody else has opened one meanwhile
 	}
 	if err := p.reach(ctx, o); err != nil {
-		return err
+		return id, err
 	}
 	deposit := o.deposit(p.t.MaxDeposit)
 	if limit := p.t.MaxDeposit; limit > 0 && deposit > limit {
-		return &Unpaid{Why: WhyNoChannel, Text: fmt.Sprintf("a channel for this server locks at least %d sat, and %d are allowed", deposit, limit), Deposit: deposit}
+		return id, &Unpaid{Why: WhyNoChannel, Text: fmt.Sprintf("a channel for this server locks at least %d sat, and %d are allowed", deposit, limit), Deposit: deposit}
 	}
 	req := channel.OpenRequest{Peer: string(o.Recipient), Deposit: deposit, DryRun: true}
 	plan, err := p.t.Payer.Open(ctx, req)
 	if err != nil {
-		return p.noChannel(o, err)
+		return id, p.noChannel(o, err)
 	}
 	plan.Deposit = req.Deposit
 	ask := Opening{Origin: p.req.URL.Scheme + "://" + authority(p.req), Recipient: o.Recipient, Network: o.Details.Network, Price: o.Amount, Unit: o.Unit, UnitSize: o.Details.UnitSize, Plan: plan}
 	if err := p.t.Open.Allow(ctx, ask); err != nil {
-		return &Unpaid{Why: WhyNoChannel, Text: "no channel was opened: " + err.Error(), Deposit: o.deposit(0), Err: err}
+		return id, &Unpaid{Why: WhyNoChannel, Text: "no channel was opened: " + err.Error(), Deposit: o.deposit(0), Err: err}
 	}
 	req.DryRun = false
 	opened, err := p.t.Payer.Open(ctx, req)
 	if err != nil {
-		return p.noChannel(o, err)
+		return id, p.noChannel(o, err)
 	}
-	return p.await(ctx, o, opened.Channel)
+	return opened.Channel, p.await(ctx, o, opened.Channel)
 }
 
 // await returns when a channel can pay.
