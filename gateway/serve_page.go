@@ -36,6 +36,7 @@ type unlocked struct {
 type unlockPage struct {
 	target string
 	until  time.Time
+	taken  bool // somebody pays
 	paid   bool
 }
 
@@ -65,16 +66,24 @@ func (u *unlocked) get(token string, now time.Time) (page unlockPage, ok bool) {
 	return *p, true
 }
 
-// pay notes that a page was paid, once.
-func (u *unlocked) pay(token string) bool {
+// take lets one payer at a time pay for a page; paid says what came of it.
+func (u *unlocked) take(token string) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	p := u.pages[token]
-	if p == nil || p.paid {
+	if p == nil || p.taken {
 		return false
 	}
-	p.paid = true
+	p.taken = true
 	return true
+}
+
+func (u *unlocked) paid(token string, paid bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if p := u.pages[token]; p != nil {
+		p.taken, p.paid = paid, paid
+	}
 }
 
 // use spends a paid page: once.
@@ -89,7 +98,7 @@ func (u *unlocked) use(token, target string, now time.Time) (page *unlockPage, o
 	return p, true
 }
 
-// restore takes a use back: the service did not answer.
+// restore takes a use back: the service had no answer that is paid for.
 func (u *unlocked) restore(token string, p *unlockPage) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -109,7 +118,7 @@ func (v *visit) paidByPage() bool {
 		return false
 	}
 	v.w.Header().Set("Cache-Control", "private")
-	if status := v.pass(OutcomePaid); status >= 500 {
+	if status := v.pass(OutcomePaid); status != 0 && !charged(status) {
 		v.g.unlocked.restore(c.Value, page)
 	}
 	return true
@@ -188,11 +197,14 @@ func (v *visit) unlock() {
 func (v *visit) payPage(token string, page unlockPage) {
 	sold := &route{Route: v.route.Route}
 	sold.Upstream = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if !v.g.unlocked.pay(token) {
+		if !v.g.unlocked.take(token) {
 			http.Error(w, "Somebody else has paid for this page: nothing was charged.", http.StatusConflict)
 			return
 		}
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.WriteHeader(http.StatusOK) // is the charge
+		f, ok := w.(*fixed)
+		v.g.unlocked.paid(token, ok && !f.dead)
 		_, _ = w.Write([]byte("Paid. The page in the browser opens itself.\n"))
 	})
 	v.route = sold

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/runnel/runnel/channel"
@@ -126,12 +125,19 @@ func (s *sale) draw(amount channel.Msat) bool {
 		s.fail(p)
 		return false
 	}
-	c, err := s.plan.Payee.Charge(s.r.Context(), channel.ChargeRequest{Authorisation: s.authorisation(), Amount: amount, Ref: s.ref()})
+	ctx, cancel := lasting(s.r.Context()) // a charge that is made for a client that went away has to be known, to be given back
+	defer cancel()
+	c, err := s.plan.Payee.Charge(ctx, channel.ChargeRequest{Authorisation: s.authorisation(), Amount: amount, Ref: s.ref()})
 	if err != nil {
 		s.fail(s.explain(err, amount))
 		return false
 	}
 	s.charge = c
+	if s.r.Context().Err() != nil {
+		s.giveBack()
+		s.fail(ProblemUnavailable.Problem("the client went away before it was served; nothing was charged"))
+		return false
+	}
 	if s.source != "" && s.source != string(c.Lane.Peer) {
 		s.giveBack()
 		s.fail(ProblemSigner.Problem("the source of the credential is not the payer of the channel; nothing was charged"))
@@ -140,9 +146,10 @@ func (s *sale) draw(amount channel.Msat) bool {
 	return true
 }
 
-// ref is what the history says. A query may hold secrets and stays away.
+// ref is what the history says. A query may hold secrets and stays away. The path is as it was sent, so that it has
+// neither control characters nor letters that could be cut in the middle.
 func (s *sale) ref() string {
-	ref := s.r.Method + " " + strings.ToValidUTF8(s.r.URL.Path, "?")
+	ref := s.r.Method + " " + s.r.URL.EscapedPath()
 	return ref[:min(len(ref), channel.MaxRefBytes)]
 }
 
@@ -206,7 +213,8 @@ func (s *sale) snapshot(p *Problem) *Snapshot {
 	return &Snapshot{Channel: s.pay.Channel, Accepted: stand.Total, Spent: stand.Spent, Signature: stand.Signature}
 }
 
-// end ends the draw with what was used.
+// end ends the draw with what was used. It is an error that the draw had ended with less: when the payer's node stops
+// the channel or the own one starts again, what was not kept is the payer's, and what was not sent must stay here.
 func (s *sale) end(used channel.Msat) error {
 	if s.ended || s.charge.Repeated || s.charge.Held == 0 {
 		s.ended = true
@@ -220,6 +228,9 @@ func (s *sale) end(used channel.Msat) error {
 		return err
 	}
 	s.ended, s.charge = true, c
+	if c.Used < used {
+		return channel.Faultf(channel.CodeFailure, "the payment ended with %d msat before the answer came: the channel was stopped, or the node restarted", c.Used)
+	}
 	return nil
 }
 

@@ -380,7 +380,7 @@ func (s *stream) close(broken bool) (abort bool) {
 	if s.tally.unit == UnitSecond && s.err == nil {
 		s.delivered = min(s.cost(&s.tally), s.held)
 	}
-	if err := s.end(s.delivered); err != nil {
+	if err := s.end(s.delivered); err != nil && !s.ended {
 		return true
 	}
 	receipt := s.sale.receipt(s.charge.Used, s.tally.units)
