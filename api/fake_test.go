@@ -23,6 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fakeNode answers every call with what it was told to, and remembers what it was asked.
 type fakeNode struct {
+	ruled
 	mu    sync.Mutex
 	calls []any // arguments of the last call
 

@@ -29,6 +29,8 @@ var connectCodes = map[channel.Code]connect.Code{
 	channel.CodeInsufficientFunds: connect.CodeFailedPrecondition,
 	channel.CodeIDConflict:        connect.CodeAlreadyExists,
 	channel.CodeLimit:             connect.CodeResourceExhausted,
+	channel.CodeApproval:          connect.CodeFailedPrecondition,
+	channel.CodeFrozen:            connect.CodeFailedPrecondition,
 	channel.CodeRefused:           connect.CodeAborted,
 	channel.CodeChainUnreachable:  connect.CodeUnavailable,
 	channel.CodeNotReady:          connect.CodeUnavailable,

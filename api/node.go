@@ -45,4 +45,5 @@ type Node interface {
 
 	LogNode
 	DrawNode
+	PolicyNode
 }

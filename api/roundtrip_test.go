@@ -299,7 +299,7 @@ func TestFaultsArriveWhole(t *testing.T) {
 		channel.CodeBadRequest, channel.CodeNotFound, channel.CodeAmbiguous, channel.CodeUnknownPeer,
 		channel.CodePeerUnreachable, channel.CodePeerRefused, channel.CodeIncompatible, channel.CodeNotOpen,
 		channel.CodeExpiring, channel.CodeInsufficient, channel.CodeNoCredit, channel.CodeBadProof, channel.CodeInsufficientFunds, channel.CodeIDConflict,
-		channel.CodeLimit, channel.CodeRefused, channel.CodeChainUnreachable, channel.CodeNotReady,
+		channel.CodeLimit, channel.CodeApproval, channel.CodeFrozen, channel.CodeRefused, channel.CodeChainUnreachable, channel.CodeNotReady,
 		channel.CodePending, channel.CodeDiskFull, channel.CodeRejected, channel.CodeUnsupported,
 		channel.CodeStopping, channel.CodeFailure,
 	} {

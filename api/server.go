@@ -163,6 +163,7 @@ func newHandler(cfg Config, svc *service) http.Handler {
 	mux.Handle(runnelv1connect.NewEventServiceHandler(eventService{svc}, options))
 	mux.Handle(runnelv1connect.NewDrawServiceHandler(drawService{svc}, options))
 	mux.Handle(runnelv1connect.NewLogServiceHandler(logService{svc}, options))
+	mux.Handle(runnelv1connect.NewPolicyServiceHandler(policyService{svc}, options))
 	mux.HandleFunc("GET /events", eventService{svc}.lines)
 	mux.HandleFunc("/", unknownMethod)
 	return guard(cfg.bodyWait, mux)

@@ -25,6 +25,8 @@ const (
 	CodeInsufficientFunds Code = "insufficient_funds"    // more than the on-chain wallet has
 	CodeIDConflict        Code = "id_conflict"           // the payment id was used for something else
 	CodeLimit             Code = "limit"                 // the node's own policy says no
+	CodeApproval          Code = "approval_required"     // waits for the owner's yes; nothing was signed
+	CodeFrozen            Code = "frozen"                // the owner, or an alarm, stopped what pays out
 	CodeRefused           Code = "payment_refused"       // the payee did not take the payment
 	CodeChainUnreachable  Code = "chain_unreachable"     // the chain backend is away
 	CodeNotReady          Code = "not_ready"             // starting, or recovering

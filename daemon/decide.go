@@ -267,7 +267,7 @@ func (r *reconciler) storeProves(key string, j, s []byte) bool {
 	switch {
 	case key == string(keyNextIndex):
 		return len(s) == len(j) && bytes.Compare(s, j) > 0 // a key is never used twice
-	case key == string(budget.Key):
+	case key[0] == budget.Key[0]: // of a peer, too
 		return budgetUsed(s) > budgetUsed(j)
 	case key[0] == prefixCheckpoint, key[0] == prefixBase:
 		return checkpointSize(s) > checkpointSize(j)

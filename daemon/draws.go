@@ -11,7 +11,6 @@ import (
 
 	"github.com/runnel/runnel/channel"
 	"github.com/runnel/runnel/ledger"
-	"github.com/runnel/runnel/policy"
 	"github.com/runnel/runnel/store"
 	"github.com/runnel/runnel/wire"
 )
@@ -168,6 +167,9 @@ func (n *Node) Authorise(ctx context.Context, req channel.AuthoriseRequest) (cha
 	if j.err != nil {
 		return channel.AuthoriseResult{}, j.err
 	}
+	if err := n.stopped(d.peer, d.id); err != nil { // it stays counted, and nobody can use it
+		return channel.AuthoriseResult{}, err
+	}
 	return d.issue(&req, j.id, j.grant)
 }
 
@@ -251,7 +253,7 @@ func (n *Node) askOnce(d *driver, j *askJob) (*askJob, error) {
 	}
 	if more := j.wish.Max + j.wish.RaiseBy; more > 0 || more < j.wish.Max {
 		var err error
-		if j.token, err = n.budget.Reserve(policy.Payment{Amount: max(more, j.wish.Max)}, n.deps.Now()); err != nil {
+		if j.token, err = n.permitDraw(d, j.id, max(more, j.wish.Max)); err != nil {
 			n.giveBack(j, err)
 			return j, j.err
 		}

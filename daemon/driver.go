@@ -78,11 +78,12 @@ type outbox struct {
 	lanes     bool // the lane records change
 	cold      bool // everything changes
 	budget    bool
-	frames    bool // holds frames or authorisations of ours
-	draws     bool // holds charges
-	outDraws  bool // the record of draws on the own lane changes
-	inDraws   bool // that on the other
-	size      int  // of the frames in it, in bytes
+	peer      channel.PeerID // whose account changes with it
+	frames    bool           // holds frames or authorisations of ours
+	draws     bool           // holds charges
+	outDraws  bool           // the record of draws on the own lane changes
+	inDraws   bool           // that on the other
+	size      int            // of the frames in it, in bytes
 	entries   []entry
 	sends     []channel.Message
 	publish   []channel.OwnTx
@@ -332,6 +333,7 @@ func (d *driver) flush(box *outbox) {
 		return
 	}
 	d.boxes = append(d.boxes, box)
+	box.peer = d.peer
 	d.n.submit(box, func(err error) { d.post(committed{box, err}) })
 }
 

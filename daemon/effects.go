@@ -155,6 +155,10 @@ func (d *driver) lane(out bool) ledger.Lane {
 }
 
 func (d *driver) sign(box *outbox, e channel.Sign) {
+	if err := d.n.stopped(d.peer, d.id); err != nil {
+		d.turn(box, channel.Signed{Err: err})
+		return
+	}
 	sig, err := d.n.deps.Signer.SignVoucher(d.lane(true), d.w.st.Terms.OutKey, e.Total)
 	d.turn(box, channel.Signed{Signature: sig, Err: err})
 }

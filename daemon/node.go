@@ -80,6 +80,12 @@ type Node struct {
 	metrics *metrics
 	hub     hub
 	limits  atomic.Pointer[policy.Limits]
+	own     ownLimits
+	onchain onchain
+
+	approvals *approvals
+	stopsMu   sync.Mutex // one change of stops at a time, over its commit
+	stops     atomic.Pointer[stops]
 
 	pruneMu sync.Mutex // one pruning at a time
 
@@ -147,11 +153,15 @@ func New(cfg Config, deps Deps) (*Node, error) {
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.chain.ready, n.chain.reached = make(chan struct{}), deps.Now()
 	n.limits.Store(&cfg.Limits)
+	n.approvals = newApprovals()
 	n.observe()
 	if err := n.loadBudget(); err != nil {
 		return nil, err
 	}
 	if err := n.loadEvents(); err != nil {
+		return nil, err
+	}
+	if err := n.loadPermits(); err != nil {
 		return nil, err
 	}
 	if err := n.loadChannels(); err != nil {
@@ -406,6 +416,9 @@ func (n *Node) number(box *outbox, done func(error)) (size int) {
 	}
 	if box.budget && !planted("budget not stored") {
 		box.batch.Put(n.budget.Record())
+		if key, value, ok := n.budget.RecordOf(box.peer); ok {
+			box.batch.Put(key, value)
+		}
 	}
 	for _, op := range box.batch.Ops {
 		size += len(op.Key) + len(op.Value)
@@ -419,14 +432,4 @@ func (n *Node) number(box *outbox, done func(error)) (size int) {
 		done(err)
 	})
 	return size
-}
-
-// SetLimits replaces the node's limits for everything that is decided from now on.
-func (n *Node) SetLimits(l policy.Limits) error {
-	if err := l.Validate(); err != nil {
-		return err
-	}
-	n.limits.Store(&l)
-	n.budget.SetLimits(l)
-	return nil
 }

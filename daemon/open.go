@@ -22,6 +22,11 @@ const (
 // Open asks a peer for a channel and funds it. It returns when the funding transaction is on its way,
 // or, for external funding, when the address is known.
 func (n *Node) Open(ctx context.Context, req channel.OpenRequest) (channel.OpenResult, error) {
+	return n.open(ctx, req, false)
+}
+
+// open is Open, also for a request that the owner approved.
+func (n *Node) open(ctx context.Context, req channel.OpenRequest, approved bool) (channel.OpenResult, error) {
 	if err := n.checkOpen(req); err != nil {
 		return channel.OpenResult{}, err
 	}
@@ -44,12 +49,22 @@ func (n *Node) Open(ctx context.Context, req channel.OpenRequest) (channel.OpenR
 		quote.PeerID, _ = n.deps.Transport.Parse(target)
 		return quote, err
 	}
+	peer, err := n.deps.Transport.Parse(target)
+	if err != nil {
+		return channel.OpenResult{}, n.fault(err)
+	}
+	undo, err := n.permitOpen(peer, req, approved)
+	if err != nil {
+		return channel.OpenResult{}, err
+	}
 	s, err := n.connect(ctx, target)
 	if err != nil {
+		undo()
 		return channel.OpenResult{}, err
 	}
 	d, err := n.propose(ctx, s, req, tip, quote.Expiry)
 	if err != nil {
+		undo()
 		return channel.OpenResult{}, err
 	}
 	return n.awaitFunding(ctx, d, quote)

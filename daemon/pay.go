@@ -114,7 +114,7 @@ func (n *Node) pay(req channel.PayRequest) (*job, error) {
 		}
 	}
 	if err == nil && !planted("budget not reserved") {
-		j.token, err = n.budget.Reserve(policy.Payment{Amount: p.Amount}, n.deps.Now())
+		j.token, err = n.permit(d, p, req.Target)
 	}
 	if err != nil {
 		err = n.jobs.doubted(p.ID, n.fault(err))
@@ -359,8 +359,12 @@ func (n *Node) judgeOpen(peer channel.PeerID, o *channel.Open, tip uint32) (chan
 		if waits {
 			ask.PendingTotal++
 		}
+		if near(d.agreed.In.Expiry, o.Expiry) {
+			ask.InWindow += d.agreed.In.Deposit
+		}
 		if d.peer == peer {
 			ask.Channels++
+			ask.AtRisk += d.agreed.In.Deposit
 			if waits {
 				ask.Pending++
 			}
@@ -375,6 +379,9 @@ func (n *Node) judgeOpen(peer channel.PeerID, o *channel.Open, tip uint32) (chan
 	}
 	return add, n.canAdd(add)
 }
+
+// near reports whether two expiries fall into one window of risk.
+func near(a, b uint32) bool { return max(a, b)-min(a, b) <= policy.RiskWindow }
 
 // canAdd checks that the wallet can keep the promise of an own lane.
 func (n *Node) canAdd(deposit channel.Sat) error {

@@ -26,6 +26,11 @@ import (
 //	k                           next key index
 //	h                           last scanned blocks
 //	b                           budget
+//	b <peer id>                 the same for one peer, while a limit asks for it
+//	o                           own deposits and on-chain sends of the last 24 hours
+//	y                           limits that the owner set
+//	z                           what is frozen
+//	a <payment id>              a request that waits or waited for the owner's approval
 //	p <peer id>                 addresses of a peer
 //	m <lane key>                newest checkpoint of a lane's log: a root that both sides signed
 //	n <lane key>                checkpoint below which the lane's frames were deleted

@@ -110,6 +110,11 @@ func (n *Node) Balance(ctx context.Context) (channel.Balance, error) {
 
 // Send pays from the own wallet.
 func (n *Node) Send(ctx context.Context, address string, amount channel.Sat, all bool, rate uint64) (channel.Sent, error) {
+	return n.sendOut(ctx, address, amount, all, rate, false)
+}
+
+// sendOut is Send, also for a request that the owner approved.
+func (n *Node) sendOut(ctx context.Context, address string, amount channel.Sat, all bool, rate uint64, approved bool) (channel.Sent, error) {
 	if _, err := n.needChain(); err != nil {
 		return channel.Sent{}, err
 	}
@@ -120,6 +125,10 @@ func (n *Node) Send(ctx context.Context, address string, amount channel.Sat, all
 	if !all && amount < channel.DustSat {
 		return channel.Sent{}, channel.Faultf(channel.CodeBadRequest, "%d sat is below the %d sat that nodes relay", amount, channel.DustSat)
 	}
+	undo, err := n.permitSend(address, amount, all, rate, approved)
+	if err != nil {
+		return channel.Sent{}, err
+	}
 	var tx ledger.Tx
 	if all {
 		tx, err = n.deps.Wallet.SendAll(ctx, script, n.rate(rate))
@@ -127,6 +136,9 @@ func (n *Node) Send(ctx context.Context, address string, amount channel.Sat, all
 		tx, err = n.deps.Wallet.Send(ctx, script, amount, n.rate(rate))
 	}
 	if err != nil {
+		if !errors.Is(err, ledger.ErrUnreachable) { // then it may have left
+			undo()
+		}
 		return channel.Sent{}, n.fault(err)
 	}
 	n.keepSent(tx)
@@ -227,6 +239,7 @@ func (n *Node) attention() (list []string) {
 	if text := n.replicaText(); text != "" {
 		list = append(list, text)
 	}
+	list = append(list, n.stopNotes()...)
 	if seeking := n.seeking.Load(); seeking != nil {
 		list = append(list, *seeking)
 	}

@@ -64,10 +64,29 @@ func (d Decision) Err() error {
 	switch {
 	case d.Rule == RuleInvalid:
 		f.Code = channel.CodeBadRequest
-	case d.Setting != "":
-		f.Hint = fmt.Sprintf("the setting %s is %s", d.Setting, Show(d.Setting, d.Limit))
+	case d.Verdict == Approve:
+		f.Code = channel.CodeApproval
+	}
+	if d.Setting != "" {
+		f.Hint = fmt.Sprintf("the limit %s is %s; change it with: %s", d.Setting, Show(d.Setting, d.Limit), d.Command())
 	}
 	return f
+}
+
+// Command is what the owner types to lift the limit; empty when nothing does.
+func (d Decision) Command() string {
+	s, err := SettingNamed(d.Setting)
+	if err != nil {
+		return ""
+	}
+	value := "NUMBER"
+	switch s.Unit {
+	case UnitMsat, UnitSat:
+		value = "AMOUNT"
+	case UnitBytes:
+		value = "SIZE"
+	}
+	return "runnel limits set " + d.Setting + " " + value
 }
 
 func refuse(rule, setting string, limit uint64, format string, args ...any) Decision {

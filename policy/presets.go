@@ -7,6 +7,12 @@ import (
 // Presets are the names that Preset knows.
 func Presets() []string { return []string{"strict", "default", "lax"} }
 
+// Spending are the settings that a preset sets.
+func Spending() []string {
+	return []string{SettingTiny, SettingApproveAbove, SettingNewPeerAbove, SettingNewPeerBlocks, SettingMaxPayment, SettingMinuteBudget,
+		SettingBudget, SettingPeerBudget, SettingOpensAbove, SettingSendsAbove, SettingAcceptPeerDeposit}
+}
+
 // Preset returns limits with all that the owner's programs may spend set at once; what is taken from peers
 // stays. The preset default is that of the network; strict and lax have the same figures everywhere.
 func Preset(name, network string, l Limits) (Limits, error) {

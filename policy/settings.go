@@ -19,6 +19,15 @@ const (
 	UnitBytes
 )
 
+var unitNames = [...]string{"msat", "sat", "count", "blocks", "bytes"}
+
+func (u Unit) String() string {
+	if int(u) < len(unitNames) {
+		return unitNames[u]
+	}
+	return fmt.Sprintf("unit_%d", uint8(u))
+}
+
 // Setting is one figure of Limits by its name.
 type Setting struct {
 	Name string
@@ -83,6 +92,12 @@ func SettingNamed(name string) (Setting, error) {
 
 // Get reads the figure, in the setting's unit.
 func (s Setting) Get(l *Limits) uint64 { return s.get(l) }
+
+// Put returns limits with another figure, unchecked.
+func (s Setting) Put(l Limits, v uint64) Limits {
+	s.set(&l, v)
+	return l
+}
 
 // With returns limits with another figure, or why they can't be meant.
 func (s Setting) With(l Limits, v uint64) (Limits, error) {

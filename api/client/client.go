@@ -38,6 +38,7 @@ type Client struct {
 	events   runnelv1connect.EventServiceClient
 	log      runnelv1connect.LogServiceClient
 	draws    runnelv1connect.DrawServiceClient
+	policy   runnelv1connect.PolicyServiceClient
 
 	transports []*http.Transport
 	shared     sharedStream
@@ -72,6 +73,7 @@ func Dial(socket string, options ...Option) (*Client, error) {
 	c.streams = runnelv1connect.NewPaymentServiceClient(streams, baseURL, set)
 	c.events = runnelv1connect.NewEventServiceClient(streams, baseURL, set)
 	c.draws = runnelv1connect.NewDrawServiceClient(calls, baseURL, set)
+	c.policy = runnelv1connect.NewPolicyServiceClient(calls, baseURL, set)
 	c.log = runnelv1connect.NewLogServiceClient(streams, baseURL, set)
 	return c, nil
 }

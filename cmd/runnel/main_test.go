@@ -68,7 +68,7 @@ func TestJSON(t *testing.T) {
 		"connect /ip4/1.2.3.4/tcp/9745/p2p/" + bob, "disconnect " + bob, "peers",
 		"open " + bob + " --deposit 1_000_000sat -y", "open " + bob + " --deposit 1_000_000sat --dry-run",
 		"channels", "channel 3fa9", "pay " + bob + " 25sat", "stream " + bob + " 1sat --every 0 --count 3",
-		"payments", "receipt " + payID, "receipt verify " + receiptFile, "watch", "close 3fa9", "close 3fa9 --force", "settle --all -y", "stop", "version", "backup " + filepath.Join(dir, "b"),
+		"payments", "receipt " + payID, "receipt verify " + receiptFile, "watch", "close 3fa9", "close 3fa9 --force", "settle --all -y", "stop", "version", "limits", "approvals", "approve aa01", "deny aa01", "freeze", "freeze all", "unfreeze 3fa9", "backup " + filepath.Join(dir, "b"),
 	} {
 		o := newSession(t).line(line + " --json")
 		if o.code != 0 || o.err != "" {
@@ -152,7 +152,7 @@ func TestText(t *testing.T) {
 		"open " + bob + " --deposit 1_000_000sat --peer-deposit 200_000sat --dry-run", "open " + bob + " --deposit 1_000_000sat -y",
 		"open " + bob + " --deposit 1_000_000sat --external", "open " + bob + " --deposit 1_000_000sat",
 		"channels", "channel 3fa9", "pay " + bob + " 25sat --id " + payID, "payments", "payments --csv", "receipt verify " + receiptFile, "receipt coffee", "watch",
-		"close 3fa9", "close 3fa9 --force", "settle --all --dry-run", "settle 3fa9 -y", "settle", "settle --all 3fa9", "settle --all", "stop", "frobnicate", "statsu", "pay", "pay bob 20", "balance now",
+		"close 3fa9", "close 3fa9 --force", "settle --all --dry-run", "settle 3fa9 -y", "settle", "settle --all 3fa9", "settle --all", "limits", "limits set budget-per-day 5sat", "limits budget", "approvals", "approve aa01", "deny aa01", "freeze", "freeze all", "unfreeze 3fa9", "stop", "frobnicate", "statsu", "pay", "pay bob 20", "balance now",
 	} {
 		o := newSession(t).line(line)
 		fmt.Fprintf(&b, "$ runnel %s\n%s", line, o.out)

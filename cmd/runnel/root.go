@@ -89,12 +89,13 @@ func newRoot(a *app) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(groupMoney, payCommand(a), streamCommand(a), paymentsCommand(a), receiptCommand(a), watchCommand(a))
+	add(groupMoney, payCommand(a), streamCommand(a), paymentsCommand(a), receiptCommand(a), watchCommand(a),
+		approvalsCommand(a), approveCommand(a), denyCommand(a))
 	add(groupWeb, fetchCommand(a), proxyCommand(a))
 	add(groupChannels, openCommand(a), channelsCommand(a), channelCommand(a), closeCommand(a), settleCommand(a),
 		connectCommand(a), disconnectCommand(a), peersCommand(a))
 	add(groupWallet, addressCommand(a), balanceCommand(a), sendCommand(a), txsCommand(a), bumpCommand(a))
-	add(groupNode, statusCommand(a), logCommand(a), backupCommand(a), restoreCommand(a), stopCommand(a), versionCommand(a), devCommand(a))
+	add(groupNode, statusCommand(a), limitsCommand(a), freezeCommand(a), unfreezeCommand(a), logCommand(a), backupCommand(a), restoreCommand(a), stopCommand(a), versionCommand(a), devCommand(a))
 	return root
 }
 

@@ -14,13 +14,15 @@ import (
 	"github.com/runnel/runnel/policy"
 )
 
-// Key is where the record stands in the store.
+// Key is where the record stands in the store; that of a peer stands under Key and the peer's id.
 var Key = []byte("b")
 
 // Token is one reservation. It is a plain value: keep it, or make it again with TokenAt. The zero Token
 // reserves nothing.
 type Token struct {
 	Hour   uint32 // as in policy.Window
+	Slot   uint32 // as in policy.Minute
+	Peer   channel.PeerID
 	Amount channel.Msat
 }
 
@@ -34,10 +36,14 @@ type Ledger struct {
 	mu     sync.Mutex // guards the fields below
 	limits policy.Limits
 	window policy.Window
+	minute policy.Minute // not stored: a restart begins a new one
+	peers  map[channel.PeerID]*policy.Window
 }
 
 // New starts an empty ledger, for a node that never paid.
-func New(limits policy.Limits) *Ledger { return &Ledger{limits: limits} }
+func New(limits policy.Limits) *Ledger {
+	return &Ledger{limits: limits, peers: map[channel.PeerID]*policy.Window{}}
+}
 
 // Load goes on with a record of the store.
 func Load(limits policy.Limits, record []byte) (*Ledger, error) {
@@ -45,7 +51,46 @@ func Load(limits policy.Limits, record []byte) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Ledger{limits: limits, window: w}, nil
+	l := New(limits)
+	l.window = w
+	return l, nil
+}
+
+// LoadPeer adds what a record says of one peer.
+func (l *Ledger) LoadPeer(peer channel.PeerID, record []byte) error {
+	w, err := policy.DecodeWindow(record)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.peers[peer] = &w
+	return nil
+}
+
+// peer is the account of one peer, at a time.
+func (l *Ledger) peer(id channel.PeerID, now time.Time) *policy.Window {
+	w := l.peers[id]
+	if w == nil {
+		if len(l.peers) >= maxPeers {
+			l.forgetIdle(now)
+		}
+		w = new(policy.Window)
+		l.peers[id] = w
+	}
+	w.Advance(now)
+	return w
+}
+
+// maxPeers is how many accounts are kept before those that count nothing any more are dropped.
+const maxPeers = 4096
+
+func (l *Ledger) forgetIdle(now time.Time) {
+	for id, w := range l.peers {
+		if w.Advance(now); w.Used() == 0 {
+			delete(l.peers, id)
+		}
+	}
 }
 
 // SetLimits decides from now on by other limits. What is used stays used.
@@ -59,18 +104,39 @@ func (l *Ledger) SetLimits(limits policy.Limits) {
 // p.Used is filled in here. A payment that is refused or needs an approval counts nothing, and the error
 // is the decision's.
 func (l *Ledger) Reserve(p policy.Payment, now time.Time) (Token, error) {
+	t, d, err := l.ReserveTo("", p, now)
+	if err == nil {
+		err = d.Err()
+	}
+	return t, err
+}
+
+// ReserveTo is Reserve for a payment to one peer, whose account counts too. The decision stands beside the
+// error, which is of another kind.
+func (l *Ledger) ReserveTo(peer channel.PeerID, p policy.Payment, now time.Time) (Token, policy.Decision, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.window.Advance(now)
-	p.Used = l.window.Used()
-	if err := l.limits.PayOut(p).Err(); err != nil {
-		return Token{}, err
+	l.minute.Advance(now)
+	p.Used, p.Minute = l.window.Used(), l.minute.Used()
+	var account *policy.Window
+	if peer != "" {
+		account = l.peer(peer, now)
+		p.ToPeer = account.Used()
+	}
+	if d := l.limits.PayOut(p); d.Verdict != policy.Allow {
+		return Token{}, d, nil
 	}
 	hour, ok := l.window.Add(p.Amount)
 	if !ok {
-		return Token{}, channel.Faultf(channel.CodeLimit, "more than all the money there is in 24 hours")
+		return Token{}, policy.Decision{}, channel.Faultf(channel.CodeLimit, "more than all the money there is in 24 hours")
 	}
-	return Token{Hour: hour, Amount: p.Amount}, nil
+	t := Token{Hour: hour, Peer: peer, Amount: p.Amount}
+	t.Slot, _ = l.minute.Add(p.Amount)
+	if account != nil {
+		account.Add(p.Amount)
+	}
+	return t, policy.Decision{}, nil
 }
 
 // Release takes a reservation back. Call it once, and only when nothing was signed, when the payee
@@ -80,6 +146,10 @@ func (l *Ledger) Release(t Token) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.window.Release(t.Hour, t.Amount)
+	l.minute.Release(t.Slot, t.Amount)
+	if w := l.peers[t.Peer]; w != nil {
+		w.Release(t.Hour, t.Amount)
+	}
 }
 
 // Raise counts an amount that was paid without a reservation: proof from a peer above this node's own
@@ -110,6 +180,29 @@ func (l *Ledger) Left(now time.Time) channel.Msat {
 		return l.limits.Budget - used
 	}
 	return 0
+}
+
+// Spent tells what counts at a time: in the last minute, and to the peer that got most, in 24 hours.
+func (l *Ledger) Spent(now time.Time) (minute, mostToOne channel.Msat) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.minute.Advance(now)
+	for _, w := range l.peers {
+		w.Advance(now)
+		mostToOne = max(mostToOne, w.Used())
+	}
+	return l.minute.Used(), mostToOne
+}
+
+// RecordOf is Record for one peer's account. It reports false while no limit asks for it.
+func (l *Ledger) RecordOf(peer channel.PeerID) (key, value []byte, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.peers[peer]
+	if w == nil || l.limits.PeerBudget >= policy.NoLimit {
+		return nil, nil, false
+	}
+	return append(append([]byte(nil), Key...), peer...), w.Encode(), true
 }
 
 // Record is what the store must hold before a voucher leaves that was signed for something reserved. It
