@@ -17,12 +17,11 @@ import (
 
 // Transport and middleware meet, with two nodes in memory behind them.
 type meeting struct {
-	t      *testing.T
-	twin   *gatewaytest.Twin
-	web    *http.Client
-	pay    *gateway.Transport
-	url    string
-	served sync.Map // what the service saw, by Idempotency-Key
+	t    *testing.T
+	twin *gatewaytest.Twin
+	web  *http.Client
+	pay  *gateway.Transport
+	url  string
 }
 
 func meet(t *testing.T, service http.HandlerFunc, routes ...gateway.Route) *meeting {

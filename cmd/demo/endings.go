@@ -15,7 +15,7 @@ import (
 	"github.com/runnel/runnel/cmd/sandbox"
 )
 
-// close is chapter 4: both end the channel together.
+// close is chapter 5: both end the channel together.
 func (d *demo) close(ctx context.Context) error {
 	d.say.chapter("A close, together")
 	d.say.text("Alice closes the channel. Both sign one transaction that pays each side its net, and alice, who asked for it, pays the fee. " +
@@ -40,6 +40,7 @@ func (d *demo) close(ctx context.Context) error {
 		return err
 	}
 	_, sent := d.sent.paid()
+	sent += d.drawn
 	alice := aliceLane - sent.SatCeil() + d.back.SatCeil()
 	bob := bobLane - d.back.SatCeil() + sent.SatCeil()
 	d.won = append(d.won, bob-bobLane)
@@ -73,7 +74,7 @@ func split(tx sandbox.Tx, addr string) (to, others channel.Sat, err error) {
 	return to, others, nil
 }
 
-// vanish is chapter 5: alice is gone, and bob takes what is his alone.
+// vanish is chapter 6: alice is gone, and bob takes what is his alone.
 func (d *demo) vanish(ctx context.Context) error {
 	const forth, back = channel.Msat(123_456_789), channel.Msat(4_567_890)
 	d.say.chapter("A peer that never comes back")
@@ -159,7 +160,7 @@ func (d *demo) account(ctx context.Context, settled, refunded sandbox.Tx, paid c
 	return d.box.Mine(ctx, final)
 }
 
-// leave is chapter 6: bob takes all his money elsewhere.
+// leave is chapter 7: bob takes all his money elsewhere.
 func (d *demo) leave(ctx context.Context) error {
 	d.say.chapter("Home")
 	d.say.text("Bob sends everything that is left in his wallet to a fresh address that is not his node's.")

@@ -1,5 +1,5 @@
-// Command demo is Runnel's life in six chapters, behind `make demo`: two daemons open a channel, pay each
-// other, crash, settle, and take their money home, on a private Bitcoin chain.
+// Command demo is Runnel's life in seven chapters, behind `make demo`: two daemons open a channel, pay each
+// other, sell over HTTP, crash, settle, and take their money home, on a private Bitcoin chain.
 //
 // It uses the command line program that everybody has. What it expects comes from what it sent itself;
 // what really happened it reads from raw transactions that it fetches from btcd, never from a daemon. It
@@ -41,6 +41,7 @@ type demo struct {
 	first      lanes        // the first channel
 	sent       *book        // what alice paid bob on it
 	back       channel.Msat // what he paid her on it
+	drawn      channel.Msat // what he sold her on it by the token
 
 	// Bob's account, for the end.
 	won  []channel.Sat // what each channel brought him
@@ -77,7 +78,7 @@ func run(ctx context.Context, say *story) (err error) {
 	}
 	defer func() { err = errors.Join(err, box.Close()) }()
 	d := &demo{box: box, say: say, sent: newBook()}
-	for _, chapter := range []func(context.Context) error{d.open, d.stream, d.crash, d.close, d.vanish, d.leave} {
+	for _, chapter := range []func(context.Context) error{d.open, d.stream, d.crash, d.web, d.close, d.vanish, d.leave} {
 		if err := chapter(ctx); err != nil {
 			return d.explain(err)
 		}
