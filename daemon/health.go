@@ -80,6 +80,9 @@ func (n *Node) observe() {
 	gauge("runnel_replica_waiting_bytes", "What the replica has yet to write.", func() float64 { return float64(n.deps.Replica.Health().Waiting) })
 }
 
+// Register adds a program's own metrics to the node's.
+func (n *Node) Register(c ...prometheus.Collector) { n.metrics.registry.MustRegister(c...) }
+
 // Handler serves /metrics, /healthz (the process answers) and /readyz (the chain was scanned and
 // answers). Serve it on loopback: it is not for strangers.
 func (n *Node) Handler() http.Handler {

@@ -159,7 +159,7 @@ func (c *Config) validate() error {
 		errs = append(errs, errors.New("gateway: no route is set: nothing would be sold or served"))
 	}
 	for i := range c.Routes {
-		if err := c.Routes[i].validate(); err != nil {
+		if err := c.Routes[i].validate(); err != nil { // which fills in defaults
 			errs = append(errs, fmt.Errorf("gateway: route %q: %w", c.Routes[i].Pattern, err))
 		}
 	}

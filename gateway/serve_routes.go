@@ -38,6 +38,18 @@ func newRouter(routes []Route) (*router, error) {
 	return r, errors.Join(errs...)
 }
 
+// CheckRoutes says what is wrong with routes before a gateway is made of them.
+func CheckRoutes(routes []Route) error {
+	var errs []error
+	for _, r := range routes {
+		if err := r.validate(); err != nil {
+			errs = append(errs, fmt.Errorf("gateway: route %q: %w", r.Pattern, err))
+		}
+	}
+	_, err := newRouter(routes)
+	return errors.Join(append(errs, err)...)
+}
+
 // register turns the panic with which a ServeMux refuses a pattern into an error.
 func register(mux *http.ServeMux, r *route) (err error) {
 	defer func() {

@@ -35,6 +35,8 @@ type Config struct {
 	Metrics   string // host:port on loopback; empty: off
 
 	Limits policy.Limits
+
+	Gateway Gateway // from the file alone
 }
 
 // Btcd is how to reach btcd's RPC, which is always over TLS.

@@ -86,6 +86,13 @@ func Load(flags *pflag.FlagSet) (*Settings, error) {
 	if out.Config.Socket == "" {
 		problems = append(problems, out.defaultSocket()...)
 	}
+	for _, l := range layers {
+		if l.name == "file" {
+			var wrong Problems
+			out.Config.Gateway, wrong = readGateway(l.k, l.at(gatewayTable))
+			problems = append(problems, wrong...)
+		}
+	}
 	out.defaultCookie(w)
 	problems = append(problems, out.Config.Validate().named(out.Effect).except(problems)...)
 	if len(problems) > 0 {
@@ -268,7 +275,7 @@ func readFile(path string) (*koanf.Koanf, Problems) {
 	}
 	var problems Problems
 	for _, key := range k.Keys() {
-		if !slices.Contains(known, key) {
+		if !slices.Contains(known, key) && key != gatewayTable && !strings.HasPrefix(key, gatewayTable+".") {
 			problems = append(problems, Problem{Key: key, Source: path, Text: "there is no such setting",
 				Hint: "did you mean " + closest(key, known) + "? `runneld --help` lists all"})
 		}

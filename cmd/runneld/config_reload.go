@@ -35,6 +35,7 @@ func (s *Settings) Reload() (*Reload, error) {
 func (s *Settings) with(fresh *Settings) *Settings {
 	out := *s
 	out.Config.LogLevel, out.Config.Limits, out.Warnings = fresh.Config.LogLevel, fresh.Config.Limits, fresh.Warnings
+	out.Config.Gateway = fresh.Config.Gateway
 	out.Effect = make([]Effect, len(s.Effect))
 	for i, e := range s.Effect {
 		if out.Effect[i] = e; e.Reload {

@@ -76,7 +76,12 @@ func run(ctx context.Context, s *Settings) (err error) {
 	defer closeMetrics()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go reloadOnHangup(ctx, s, node, level, log)
+	sales, err := openShop(ctx, s.Config.Gateway, p.dir, node, node.Register, log)
+	if err != nil {
+		return err
+	}
+	ctx = sales.stopsFirst(ctx)
+	go reloadOnHangup(ctx, s, node, sales, level, log)
 	go p.tidy(ctx)
 	go capJournal(ctx, s.Config.JournalMax, node, p.deps.Journal, log)
 	err = node.Run(ctx)
@@ -112,7 +117,7 @@ func serveMetrics(addr string, node *daemon.Node, log *slog.Logger) (stop func()
 }
 
 // reloadOnHangup applies what can change without a restart when SIGHUP comes.
-func reloadOnHangup(ctx context.Context, s *Settings, node *daemon.Node, level *slog.LevelVar, log *slog.Logger) {
+func reloadOnHangup(ctx context.Context, s *Settings, node *daemon.Node, sales *shop, level *slog.LevelVar, log *slog.Logger) {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
@@ -123,6 +128,9 @@ func reloadOnHangup(ctx context.Context, s *Settings, node *daemon.Node, level *
 		case <-hup:
 		}
 		r, err := s.Reload()
+		if err == nil {
+			err = sales.reload(ctx, r.Settings.Config.Gateway)
+		}
 		if err == nil {
 			err = node.SetLimits(r.Settings.Config.Limits)
 		}
