@@ -29,7 +29,7 @@ type bench struct {
 
 func benches() []bench {
 	return []bench{
-		{"T1", loneLatency}, {"T2", signedEach}, {"T3", coalesced}, {"T7", manyChannels}, {"T9", sizes},
+		{"T1", loneLatency}, {"T2", signedEach}, {"T3", coalesced}, {"T7", manyChannels}, {"T9", sizes}, {"T10", tokens},
 	}
 }
 
