@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +30,7 @@ type bench struct {
 
 func benches() []bench {
 	return []bench{
-		{"T1", loneLatency}, {"T2", signedEach}, {"T3", coalesced}, {"T7", manyChannels}, {"T9", sizes}, {"T10", tokens},
+		{"T1", loneLatency}, {"T2", signedEach}, {"T3", coalesced}, {"T7", manyChannels}, {"T9", sizes}, {"T5", paidRequests}, {"T10", tokens},
 	}
 }
 
@@ -83,6 +84,7 @@ func table(rows []row) string {
 type world struct {
 	bin   string
 	scale float64
+	sells []string // more flags of bob's
 	box   *sandbox.Sandbox
 }
 
@@ -91,7 +93,7 @@ func (w *world) count(n int) int { return max(1, int(float64(n)*w.scale)) }
 // pair starts alice and bob with extra flags and opens a channel from alice.
 func (w *world) pair(ctx context.Context, deposit channel.Sat, flags ...string) (id channel.ID, err error) {
 	flags = append([]string{"--log-level", "warn"}, flags...)
-	w.box, err = sandbox.Start(ctx, sandbox.Options{Bin: w.bin}, sandbox.Daemon{Name: "alice", Flags: flags}, sandbox.Daemon{Name: "bob", Flags: flags})
+	w.box, err = sandbox.Start(ctx, sandbox.Options{Bin: w.bin}, sandbox.Daemon{Name: "alice", Flags: flags}, sandbox.Daemon{Name: "bob", Flags: slices.Concat(flags, w.sells)})
 	if err != nil {
 		return id, err
 	}
