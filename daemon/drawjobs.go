@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,6 +41,7 @@ type askJob struct {
 	token   budget.Token
 	state   atomic.Uint32 // as of a job
 	done    chan struct{}
+	once    sync.Once
 	grant   granted // set before done is closed
 	err     error
 }
@@ -59,8 +61,10 @@ func (j *askJob) untake()      { j.state.CompareAndSwap(jobTaken, jobWaiting) }
 func (j *askJob) cancel() bool { return j.state.CompareAndSwap(jobWaiting, jobCancelled) }
 
 func (j *askJob) finish(g granted, err error) {
-	j.grant, j.err = g, err
-	close(j.done)
+	j.once.Do(func() {
+		j.grant, j.err = g, err
+		close(j.done)
+	})
 }
 
 // Effects of a worker about draws.

@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -181,6 +182,12 @@ func (r *registry) all() []*job {
 	}
 	slices.SortFunc(all, func(a, b *job) int { return bytes.Compare(a.payment.ID[:], b.payment.ID[:]) })
 	return all
+}
+
+func (r *registry) allAsks() []*askJob {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Values(r.asks))
 }
 
 func (r *registry) len() int {

@@ -313,6 +313,14 @@ func (n *Node) dismiss() {
 		}
 		j.finish(channel.PayResult{ID: j.payment.ID, Channel: j.channel, Amount: j.payment.Amount}, fault)
 	}
+	for _, j := range n.jobs.allAsks() {
+		fault := channel.Faultf(channel.CodePending, "the daemon stops before the authorisation %s is durable", j.id).
+			WithHint("ask again with the same id: it is not counted twice")
+		if j.cancel() {
+			fault = channel.Faultf(channel.CodeStopping, "the daemon is stopping; nothing was authorised")
+		}
+		j.finish(granted{}, fault)
+	}
 }
 
 // settleDown waits until every channel has stored what it has.
