@@ -136,7 +136,10 @@ func (w *replicaWorld) until(what string, done func() bool) {
 	}
 }
 
-func (w *replicaWorld) current() { w.t.Helper(); w.until("current", func() bool { return w.r.Health().OK }) }
+func (w *replicaWorld) current() {
+	w.t.Helper()
+	w.until("current", func() bool { return w.r.Health().OK })
+}
 
 // TestReplicaHasWhatWasAnswered: once it is current, nothing is answered that is not in it.
 func TestReplicaHasWhatWasAnswered(t *testing.T) {
