@@ -20,6 +20,7 @@ func (s *State) due() []Effect {
 		return nil
 	}
 	effects := append(s.dueFunding(), s.dueAnswer()...)
+	effects = append(effects, s.dueReturns()...)
 	effects = append(effects, s.dueNotice()...)
 	effects = append(effects, s.dueStop()...)
 	if s.Phase == PhaseClosing {

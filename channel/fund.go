@@ -35,6 +35,9 @@ func (s *State) claim(lane LaneID, o Outpoint) ([]Effect, error) {
 	if f.Claimed == o {
 		return nil, nil
 	}
+	if f.away(o) {
+		return []Effect{Misbehaved{Text: "the peer names a funding output that it had us sign away"}}, nil
+	}
 	if f.Ready || s.In.Total > 0 {
 		return []Effect{Misbehaved{Text: "the peer names another funding output for a lane in use"}}, nil
 	}

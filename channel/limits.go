@@ -68,6 +68,10 @@ const (
 	// again.
 	AskBlocks = 6
 
+	// MaxAway bounds how many outputs of a lane are signed back to its payer: each stays in the record for
+	// good. Beyond it they return at the expiry.
+	MaxAway = 64
+
 	// CloseTimeout is how many blocks a close together may take before the payee settles alone.
 	CloseTimeout = 6
 )

@@ -64,6 +64,7 @@ type Output struct {
 	Value    Sat
 	Height   uint32
 	Returned uint32 `json:",omitempty"` // height at which the payer took it back; never of the claimed output
+	Return   *OwnTx `json:",omitempty"` // payer: that both signed, before the expiry
 }
 
 // SpendKind says how a funding output was spent.
@@ -103,7 +104,8 @@ type Funding struct {
 	Ready   bool     // payee: takes vouchers. payer: the payee said so
 	Tx      *OwnTx   // payer: the funding transaction
 	Spend   *Spend
-	Exit    *OwnTx // payee: the settlement. payer: the refund, or the sweep of a settlement's refund output
+	Away    []Outpoint `json:",omitempty"` // payee: outputs that it may have signed back to the payer, and never serves
+	Exit    *OwnTx     // payee: the settlement. payer: the refund, or the sweep of a settlement's refund output
 }
 
 const maxSeen = 8

@@ -68,6 +68,8 @@ func (s *State) slow(e Input) ([]Effect, error) {
 		return s.closeAlone(e)
 	case CloseBuilt:
 		return s.closeBuilt(e)
+	case ReturnBuilt:
+		return s.returnBuilt(e)
 	case ExitBuilt:
 		return s.exitBuilt(e)
 	case BooksDiffer:
@@ -106,7 +108,11 @@ func (s *State) received(m Message) ([]Effect, error) {
 	s.own()
 	switch m := m.(type) {
 	case *Resync:
-		return s.resynced(m)
+		effects, err := s.resynced(m)
+		if err != nil {
+			return nil, err
+		}
+		return append(effects, s.dueReturns()...), nil
 	case *Funded:
 		return s.claim(m.Lane, m.Funding)
 	case *Ready:
@@ -117,8 +123,12 @@ func (s *State) received(m Message) ([]Effect, error) {
 		return s.stopped(m)
 	case *CloseOffer, *CloseSign, *CloseDone:
 		return s.closeMessage(m)
+	case *ReturnOffer:
+		return s.returnAsked(m)
+	case *ReturnSign:
+		return []Effect{CombineReturn{Msg: m}}, nil
 	case *Refuse:
-		return s.refused(m), nil
+		return append(s.refused(m), s.dueReturns()...), nil
 	}
 	return nil, fail(KindInvalid, "a %T does not belong to a channel", m)
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/runnel/runnel/channel"
+	"github.com/runnel/runnel/wire"
 )
 
 // external opens a channel that some other wallet funds, and returns its address's script.
@@ -40,6 +41,7 @@ func (w *world) expired(id channel.ID, ms ...*member) {
 func TestDoubledDepositReturns(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	w.lose(func(_ channel.PeerID, m wire.Message) bool { _, offer := m.(*channel.ReturnOffer); return offer }) // nobody signs anything back
 	alice, bob := w.start("alice", nil), w.start("bob", nil)
 	alice.fund(50_000) // so that the wallet knows its chain
 	id, script := w.external(alice, bob)

@@ -38,6 +38,7 @@ type driver struct {
 	recent     map[uint64]*frameRecord // frames taken in a commit that is on its way
 	roots      roots
 	close      closeAttempt
+	giveback   giveback
 	exits      exits
 	drawn      drawn
 	blindTaken channel.Msat    // since the chain was last seen
@@ -262,7 +263,7 @@ func (d *driver) handle(box *outbox, m any) {
 		m.apply(d, box)
 	case parted:
 		if m.s.num == d.met {
-			d.close.session, d.roots.spoken = nil, false
+			d.close.session, d.giveback.session, d.roots.spoken = nil, nil, false
 			d.turn(box, channel.Disconnected{})
 		}
 	case said:

@@ -113,6 +113,12 @@ func (d *driver) money(box *outbox, e any) {
 		box.afterSend = append(box.afterSend, d.fund)
 	case channel.AskPayout:
 		box.afterSend = append(box.afterSend, d.askPayout)
+	case channel.AskReturn:
+		box.afterSend = append(box.afterSend, func() { d.post(inspect{func(d *driver) { d.askReturn(e.Output) }}) })
+	case channel.SignAway:
+		d.signAway(box, e.Offer)
+	case channel.CombineReturn:
+		d.combineReturn(box, e.Msg)
 	case channel.OfferClose:
 		d.offerClose(box)
 	case channel.AnswerClose:

@@ -95,6 +95,9 @@ func (d *driver) planRefund(st *channel.State) exitPlan {
 	for _, o := range outputs {
 		p.inputs = append(p.inputs, o.Outpoint)
 		p.stake += o.Value
+		if o.Return != nil {
+			p.rivals = append(p.rivals, *o.Return)
+		}
 		inputs = append(inputs, ledger.RefundInput{Terms: st.Terms.Out, Index: st.Terms.OutKey, Outpoint: o.Outpoint, Value: o.Value, Settled: sweep})
 	}
 	p.build = func(script []byte, rate ledger.FeeRate) (ledger.Tx, error) {

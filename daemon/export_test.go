@@ -86,6 +86,8 @@ func promised(st *channel.State, m wire.Message) error {
 		broken = m.Channel == st.Terms.ID && (st.Phase < channel.PhaseClosing || st.Closing.Peers == nil)
 	case *channel.CloseSign:
 		broken = m.Channel == st.Terms.ID && (st.Phase < channel.PhaseClosing || st.Closing.Peers == nil)
+	case *channel.ReturnSign:
+		broken = m.Channel == st.Terms.ID && len(st.InFunding.Away) == 0
 	case *channel.CloseDone:
 		broken = m.Channel == st.Terms.ID && st.Closing.Tx == nil
 	}

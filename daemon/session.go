@@ -17,13 +17,14 @@ import (
 
 // session is a connection whose hellos agreed.
 type session struct {
-	conn  wire.Conn
-	peer  channel.PeerID
-	agent string
-	out   *outgoing
-	num   uint64 // counts all sessions of this node
-	roots bool   // the peer knows roots of lane logs
-	draws bool   // the peer knows draws
+	conn    wire.Conn
+	peer    channel.PeerID
+	agent   string
+	out     *outgoing
+	num     uint64 // counts all sessions of this node
+	roots   bool   // the peer knows roots of lane logs
+	draws   bool   // the peer knows draws
+	returns bool   // and deposits that go back early
 }
 
 const (
@@ -47,7 +48,8 @@ func (n *Node) acceptPeers() {
 }
 
 func (n *Node) hello() *wire.Hello {
-	return &wire.Hello{Versions: []uint32{wire.Version}, Genesis: n.deps.Scheme.Genesis(), Features: []uint32{wire.FeatureRoots, wire.FeatureDraws}, Agent: "runnel/" + n.cfg.Version}
+	return &wire.Hello{Versions: []uint32{wire.Version}, Genesis: n.deps.Scheme.Genesis(),
+		Features: []uint32{wire.FeatureRoots, wire.FeatureDraws, wire.FeatureReturns}, Agent: "runnel/" + n.cfg.Version}
 }
 
 // serve greets a peer and reads what it says until the connection ends.
@@ -109,7 +111,8 @@ func (n *Node) greet(conn wire.Conn) (*session, error) {
 		n.sayError(conn, err)
 		return nil, err
 	}
-	return &session{conn: conn, peer: conn.Peer(), agent: agreed.Agent, out: newOutgoing(), roots: agreed.Has(wire.FeatureRoots), draws: agreed.Has(wire.FeatureDraws)}, nil
+	return &session{conn: conn, peer: conn.Peer(), agent: agreed.Agent, out: newOutgoing(), roots: agreed.Has(wire.FeatureRoots),
+		draws: agreed.Has(wire.FeatureDraws), returns: agreed.Has(wire.FeatureReturns)}, nil
 }
 
 func (n *Node) sayError(conn wire.Conn, err error) {
@@ -243,6 +246,10 @@ func (n *Node) route(s *session, m wire.Message) error {
 		return n.toChannel(s, m.Channel, m)
 	case *channel.CloseDone:
 		return n.toChannel(s, m.Channel, m)
+	case *channel.ReturnOffer:
+		return n.toReturns(s, m.Channel, m)
+	case *channel.ReturnSign:
+		return n.toReturns(s, m.Channel, m)
 	case *wire.Error:
 		n.log.Warn("the peer ended the connection", "peer", s.peer, "err", m)
 		return m
@@ -304,7 +311,7 @@ func (n *Node) send(peer channel.PeerID, m channel.Message) {
 	n.mu.Lock()
 	s := n.sessions[peer]
 	n.mu.Unlock()
-	if s == nil || isRoot(m) && !s.roots || isDraws(m) && !s.draws {
+	if s == nil || isRoot(m) && !s.roots || isDraws(m) && !s.draws || isReturn(m) && !s.returns {
 		return
 	}
 	frame, own := m.(*channel.Frame)

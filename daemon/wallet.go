@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -250,7 +251,7 @@ func (n *Node) attention() (list []string) {
 		var force uint32
 		var end string
 		n.read(d, func(d *driver) {
-			info, end = d.w.st.Info(), d.endNote(tip.Height)
+			info, end = d.w.st.Info(), cmp.Or(d.endNote(tip.Height), d.returnNote())
 			force, asking = d.w.st.MayForce()
 			frozen = d.w.st.Out.Frozen != channel.NotFrozen || d.w.st.In.Frozen != channel.NotFrozen
 		})

@@ -170,6 +170,8 @@ type Signer interface {
 	// either funding outputs or refund outputs of settlements, of lanes of any expiry <= height.
 	Refund(inputs []RefundInput, script []byte, rate FeeRate) (Tx, error)
 	NewClose(lanes []CloseLane, outputs []Output) (CloseSession, error)
+	// NewReturn spends one output at a lane's address, Funding, which is worth value, to its payer.
+	NewReturn(lane CloseLane, value channel.Sat, to Output) (CloseSession, error)
 	// LaneSecret is the key shared by both ends of a lane for a purpose (protocol.md 2).
 	LaneSecret(lane channel.LaneTerms, keys LaneKeys, purpose string) ([32]byte, error)
 	// SealRecovery makes the script of an unspendable output from which OpenRecovery reads r again.

@@ -204,6 +204,16 @@ func checkDrawsVoid(m *channel.DrawsVoid) error {
 	return nil
 }
 
+func checkReturnOffer(m *channel.ReturnOffer) error {
+	switch n := len(m.Payout); {
+	case n == 0 || n > channel.MaxPayoutScript:
+		return malformed("return_offer.payout has %d bytes, want 1 to %d", n, channel.MaxPayoutScript)
+	case m.Value > channel.MaxMoney || m.Fee >= m.Value:
+		return malformed("return_offer takes a fee of %d sat from %d sat", m.Fee, m.Value)
+	}
+	return nil
+}
+
 func checkHello(m *Hello) error {
 	if n := len(m.Versions); n == 0 || n > MaxVersions {
 		return malformed("hello has %d versions, want 1 to %d", n, MaxVersions)

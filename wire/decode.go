@@ -19,7 +19,7 @@ func Decode(b []byte) (Message, error) {
 	}
 	r := newReader("envelope", b)
 	num := r.num
-	if num < numHello || num > numDrawsVoid || num == numReserved {
+	if num < numHello || num > numReturnSign || num == numReserved {
 		r.fail("unknown message")
 	}
 	body := r.bytes(num, "message")
@@ -86,8 +86,12 @@ func decodeBody(num protowire.Number, b []byte) (Message, error) {
 		return result(decodeDraws(b))
 	case numDrawsAck:
 		return result(decodeDrawsAck(b))
-	default:
+	case numDrawsVoid:
 		return result(decodeDrawsVoid(b))
+	case numReturnOffer:
+		return result(decodeReturnOffer(b))
+	default:
+		return result(decodeReturnSign(b))
 	}
 }
 
@@ -335,6 +339,35 @@ func decodeDrawsVoid(b []byte) (*channel.DrawsVoid, error) {
 		return nil, err
 	}
 	return m, checkDrawsVoid(m)
+}
+
+func decodeReturnOffer(b []byte) (*channel.ReturnOffer, error) {
+	m := new(channel.ReturnOffer)
+	r := newReader("return_offer", b)
+	r.fixed(1, "channel", m.Channel[:])
+	r.fixed(2, "attempt", m.Attempt[:])
+	if !r.is(3) {
+		r.fail("output is missing")
+	}
+	m.Output = r.outpoint(3, "output")
+	m.Value = channel.Sat(r.uint64(4, "value_sat"))
+	m.Fee = channel.Sat(r.uint64(5, "fee_sat"))
+	m.Payout = r.some(6, "payout", channel.MaxPayoutScript)
+	r.fixed(7, "nonce", m.Nonce[:])
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	return m, checkReturnOffer(m)
+}
+
+func decodeReturnSign(b []byte) (*channel.ReturnSign, error) {
+	m := new(channel.ReturnSign)
+	r := newReader("return_sign", b)
+	r.fixed(1, "channel", m.Channel[:])
+	r.fixed(2, "attempt", m.Attempt[:])
+	r.fixed(3, "nonce", m.Nonce[:])
+	r.fixed(4, "partial", m.Partial[:])
+	return m, r.end()
 }
 
 func (r *reader) log(num protowire.Number) (m channel.LogRoot) {

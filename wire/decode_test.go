@@ -284,7 +284,7 @@ func TestEncodeRefusesWhatDecodeWould(t *testing.T) {
 		&channel.Frame{FirstSeq: 1, Payments: []channel.Payment{{Amount: 1, Ref: "\x00"}}},
 		&channel.Ack{}, &channel.Refuse{}, &channel.Refuse{Code: "a", Text: "\n"}, &channel.CloseOffer{},
 		&channel.Resync{Phase: 99}, &channel.Stop{Payout: make([]byte, 99)}, &channel.CloseDone{},
-		&channel.CloseSign{Nonces: make([][66]byte, 1)}, &Hello{}, &Error{}, nil, channel.Ready{}, "text",
+		&channel.CloseSign{Nonces: make([][66]byte, 1)}, &channel.ReturnOffer{Value: 5, Fee: 5, Payout: []byte{1}}, &channel.ReturnOffer{Value: 5}, &Hello{}, &Error{}, nil, channel.Ready{}, "text",
 	}
 	for _, m := range bad {
 		if b, err := Encode(m); err == nil || b != nil {

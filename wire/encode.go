@@ -36,6 +36,8 @@ const (
 	numDraws
 	numDrawsAck
 	numDrawsVoid
+	numReturnOffer
+	numReturnSign
 )
 
 // Encode returns the one encoding of a message, or an error if a peer would refuse it.
@@ -171,6 +173,26 @@ func drawing(m Message) (protowire.Number, []byte, error) {
 			b = putUint(b, 2, n)
 		}
 		return numDrawsVoid, b, checkDrawsVoid(m)
+	}
+	return returning(m)
+}
+
+// returning encodes the messages about deposits that go back early.
+func returning(m Message) (protowire.Number, []byte, error) {
+	switch m := m.(type) {
+	case *channel.ReturnOffer:
+		b := putBytes(nil, 1, m.Channel[:])
+		b = putBytes(b, 2, m.Attempt[:])
+		b = putOutpoint(b, 3, m.Output)
+		b = putUint(b, 4, uint64(m.Value))
+		b = putUint(b, 5, uint64(m.Fee))
+		b = putBytes(b, 6, m.Payout)
+		return numReturnOffer, putBytes(b, 7, m.Nonce[:]), checkReturnOffer(m)
+	case *channel.ReturnSign:
+		b := putBytes(nil, 1, m.Channel[:])
+		b = putBytes(b, 2, m.Attempt[:])
+		b = putBytes(b, 3, m.Nonce[:])
+		return numReturnSign, putBytes(b, 4, m.Partial[:]), nil
 	}
 	return 0, nil, fmt.Errorf("wire: %T is no message", m)
 }

@@ -29,6 +29,9 @@ func FuzzRoot(f *testing.F)        { fuzzMessage(f, numRoot, "root") }
 func FuzzRootAck(f *testing.F)     { fuzzMessage(f, numRootAck, "root_ack") }
 func FuzzRootRequest(f *testing.F) { fuzzMessage(f, numRootRequest, "root_request") }
 
+func FuzzReturnOffer(f *testing.F) { fuzzMessage(f, numReturnOffer, "return_offer") }
+func FuzzReturnSign(f *testing.F)  { fuzzMessage(f, numReturnSign, "return_sign") }
+
 func fuzzMessage(f *testing.F, num protowire.Number, kind string) {
 	for _, s := range samples() {
 		if s.kind != kind {

@@ -17,6 +17,10 @@ const FeatureRoots = 1
 // about draws, and nothing is drawn on its lanes.
 const FeatureDraws = 3
 
+// FeatureReturns is the optional bit of feature 2: deposits that are not used go back early (protocol.md 9). A
+// peer without it gets no message about them.
+const FeatureReturns = 5
+
 // Hello is the first message of each side.
 //
 // Features are numbers of bits, in the pairs of BOLT 9: for feature k, bit 2k says "I refuse peers

@@ -85,6 +85,8 @@ func samples() []sample {
 		{"draws_ack", "draws_ack", &channel.DrawsAck{Lane: lane, Count: 8}},
 		{"draws_ack_none", "draws_ack", &channel.DrawsAck{Lane: lane}},
 		{"draws_void", "draws_void", &channel.DrawsVoid{Lane: lane, N: []uint64{3, 200, math.MaxUint64}}},
+		{"return_offer", "return_offer", &channel.ReturnOffer{Channel: id, Attempt: fill[[16]byte](1), Output: funding, Value: 77_000, Fee: 300, Payout: []byte{0x51, 0x20, 1, 2, 3}, Nonce: fill[[66]byte](3)}},
+		{"return_sign", "return_sign", &channel.ReturnSign{Channel: id, Attempt: fill[[16]byte](1), Nonce: fill[[66]byte](3), Partial: fill[[32]byte](2)}},
 		{"root_request", "root_request", &channel.RootRequest{Lane: lane}},
 	}
 }

@@ -40,6 +40,10 @@ func TellMessage(m channel.Message) string {
 		return fmt.Sprintf("offer to close, fee %d sat", m.Fee)
 	case *channel.CloseSign:
 		return "signature for the close"
+	case *channel.ReturnOffer:
+		return fmt.Sprintf("offer to return %d sat, fee %d sat", m.Value, m.Fee)
+	case *channel.ReturnSign:
+		return "signature for the return"
 	case *channel.CloseDone:
 		return "the signed close"
 	}

@@ -155,6 +155,11 @@ func (s *Signer) NewClose(lanes []ledger.CloseLane, outputs []ledger.Output) (le
 	if err != nil {
 		return nil, err
 	}
+	return s.newSession(tx, prev, byOutpoint)
+}
+
+// newSession makes the nonces of a transaction whose inputs are outputs at lanes' addresses.
+func (s *Signer) newSession(tx *wire.MsgTx, prev spent, byOutpoint map[wire.OutPoint]ledger.CloseLane) (ledger.CloseSession, error) {
 	fetcher := prev.fetcher()
 	hashes := txscript.NewTxSigHashes(tx, fetcher)
 	session := &closeSession{tx: tx, prev: prev}

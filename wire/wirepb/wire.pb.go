@@ -58,6 +58,8 @@ type Envelope struct {
 	//	*Envelope_Draws
 	//	*Envelope_DrawsAck
 	//	*Envelope_DrawsVoid
+	//	*Envelope_ReturnOffer
+	//	*Envelope_ReturnSign
 	Message       isEnvelope_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -289,6 +291,24 @@ func (x *Envelope) GetDrawsVoid() *DrawsVoid {
 	return nil
 }
 
+func (x *Envelope) GetReturnOffer() *ReturnOffer {
+	if x != nil {
+		if x, ok := x.Message.(*Envelope_ReturnOffer); ok {
+			return x.ReturnOffer
+		}
+	}
+	return nil
+}
+
+func (x *Envelope) GetReturnSign() *ReturnSign {
+	if x != nil {
+		if x, ok := x.Message.(*Envelope_ReturnSign); ok {
+			return x.ReturnSign
+		}
+	}
+	return nil
+}
+
 type isEnvelope_Message interface {
 	isEnvelope_Message()
 }
@@ -377,6 +397,14 @@ type Envelope_DrawsVoid struct {
 	DrawsVoid *DrawsVoid `protobuf:"bytes,22,opt,name=draws_void,json=drawsVoid,proto3,oneof"`
 }
 
+type Envelope_ReturnOffer struct {
+	ReturnOffer *ReturnOffer `protobuf:"bytes,23,opt,name=return_offer,json=returnOffer,proto3,oneof"`
+}
+
+type Envelope_ReturnSign struct {
+	ReturnSign *ReturnSign `protobuf:"bytes,24,opt,name=return_sign,json=returnSign,proto3,oneof"`
+}
+
 func (*Envelope_Hello) isEnvelope_Message() {}
 
 func (*Envelope_Error) isEnvelope_Message() {}
@@ -418,6 +446,10 @@ func (*Envelope_Draws) isEnvelope_Message() {}
 func (*Envelope_DrawsAck) isEnvelope_Message() {}
 
 func (*Envelope_DrawsVoid) isEnvelope_Message() {}
+
+func (*Envelope_ReturnOffer) isEnvelope_Message() {}
+
+func (*Envelope_ReturnSign) isEnvelope_Message() {}
 
 // Hello is the first message of each side.
 type Hello struct {
@@ -2243,11 +2275,174 @@ func (x *DrawsVoid) GetN() []uint64 {
 	return nil
 }
 
+// ReturnOffer asks the payee to sign an output at the lane's address back to the payer. These messages are for
+// peers with feature 2 (bit 5).
+type ReturnOffer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Channel       []byte                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	Attempt       []byte                 `protobuf:"bytes,2,opt,name=attempt,proto3" json:"attempt,omitempty"` // 16 bytes
+	Output        *Outpoint              `protobuf:"bytes,3,opt,name=output,proto3" json:"output,omitempty"`
+	ValueSat      uint64                 `protobuf:"varint,4,opt,name=value_sat,json=valueSat,proto3" json:"value_sat,omitempty"`
+	FeeSat        uint64                 `protobuf:"varint,5,opt,name=fee_sat,json=feeSat,proto3" json:"fee_sat,omitempty"`
+	Payout        []byte                 `protobuf:"bytes,6,opt,name=payout,proto3" json:"payout,omitempty"` // output script
+	Nonce         []byte                 `protobuf:"bytes,7,opt,name=nonce,proto3" json:"nonce,omitempty"`   // 66 bytes (BIP 327)
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReturnOffer) Reset() {
+	*x = ReturnOffer{}
+	mi := &file_wire_wirepb_wire_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReturnOffer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReturnOffer) ProtoMessage() {}
+
+func (x *ReturnOffer) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_wirepb_wire_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReturnOffer.ProtoReflect.Descriptor instead.
+func (*ReturnOffer) Descriptor() ([]byte, []int) {
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ReturnOffer) GetChannel() []byte {
+	if x != nil {
+		return x.Channel
+	}
+	return nil
+}
+
+func (x *ReturnOffer) GetAttempt() []byte {
+	if x != nil {
+		return x.Attempt
+	}
+	return nil
+}
+
+func (x *ReturnOffer) GetOutput() *Outpoint {
+	if x != nil {
+		return x.Output
+	}
+	return nil
+}
+
+func (x *ReturnOffer) GetValueSat() uint64 {
+	if x != nil {
+		return x.ValueSat
+	}
+	return 0
+}
+
+func (x *ReturnOffer) GetFeeSat() uint64 {
+	if x != nil {
+		return x.FeeSat
+	}
+	return 0
+}
+
+func (x *ReturnOffer) GetPayout() []byte {
+	if x != nil {
+		return x.Payout
+	}
+	return nil
+}
+
+func (x *ReturnOffer) GetNonce() []byte {
+	if x != nil {
+		return x.Nonce
+	}
+	return nil
+}
+
+// ReturnSign answers ReturnOffer.
+type ReturnSign struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Channel       []byte                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	Attempt       []byte                 `protobuf:"bytes,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Nonce         []byte                 `protobuf:"bytes,3,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	Partial       []byte                 `protobuf:"bytes,4,opt,name=partial,proto3" json:"partial,omitempty"` // 32 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReturnSign) Reset() {
+	*x = ReturnSign{}
+	mi := &file_wire_wirepb_wire_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReturnSign) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReturnSign) ProtoMessage() {}
+
+func (x *ReturnSign) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_wirepb_wire_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReturnSign.ProtoReflect.Descriptor instead.
+func (*ReturnSign) Descriptor() ([]byte, []int) {
+	return file_wire_wirepb_wire_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ReturnSign) GetChannel() []byte {
+	if x != nil {
+		return x.Channel
+	}
+	return nil
+}
+
+func (x *ReturnSign) GetAttempt() []byte {
+	if x != nil {
+		return x.Attempt
+	}
+	return nil
+}
+
+func (x *ReturnSign) GetNonce() []byte {
+	if x != nil {
+		return x.Nonce
+	}
+	return nil
+}
+
+func (x *ReturnSign) GetPartial() []byte {
+	if x != nil {
+		return x.Partial
+	}
+	return nil
+}
+
 var File_wire_wirepb_wire_proto protoreflect.FileDescriptor
 
 const file_wire_wirepb_wire_proto_rawDesc = "" +
 	"\n" +
-	"\x16wire/wirepb/wire.proto\x12\x0erunnel.wire.v1\"\xd1\b\n" +
+	"\x16wire/wirepb/wire.proto\x12\x0erunnel.wire.v1\"\xd2\t\n" +
 	"\bEnvelope\x12-\n" +
 	"\x05hello\x18\x01 \x01(\v2\x15.runnel.wire.v1.HelloH\x00R\x05hello\x12-\n" +
 	"\x05error\x18\x02 \x01(\v2\x15.runnel.wire.v1.ErrorH\x00R\x05error\x12*\n" +
@@ -2274,7 +2469,10 @@ const file_wire_wirepb_wire_proto_rawDesc = "" +
 	"\x05draws\x18\x14 \x01(\v2\x15.runnel.wire.v1.DrawsH\x00R\x05draws\x127\n" +
 	"\tdraws_ack\x18\x15 \x01(\v2\x18.runnel.wire.v1.DrawsAckH\x00R\bdrawsAck\x12:\n" +
 	"\n" +
-	"draws_void\x18\x16 \x01(\v2\x19.runnel.wire.v1.DrawsVoidH\x00R\tdrawsVoidB\t\n" +
+	"draws_void\x18\x16 \x01(\v2\x19.runnel.wire.v1.DrawsVoidH\x00R\tdrawsVoid\x12@\n" +
+	"\freturn_offer\x18\x17 \x01(\v2\x1b.runnel.wire.v1.ReturnOfferH\x00R\vreturnOffer\x12=\n" +
+	"\vreturn_sign\x18\x18 \x01(\v2\x1a.runnel.wire.v1.ReturnSignH\x00R\n" +
+	"returnSignB\t\n" +
 	"\amessageJ\x04\b\x05\x10\x06\"o\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bversions\x18\x01 \x03(\rR\bversions\x12\x18\n" +
@@ -2410,7 +2608,21 @@ const file_wire_wirepb_wire_proto_rawDesc = "" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\"1\n" +
 	"\tDrawsVoid\x12\x12\n" +
 	"\x04lane\x18\x01 \x01(\fR\x04lane\x12\x10\n" +
-	"\x01n\x18\x02 \x03(\x04B\x02\x10\x00R\x01nB&Z$github.com/runnel/runnel/wire/wirepbb\x06proto3"
+	"\x01n\x18\x02 \x03(\x04B\x02\x10\x00R\x01n\"\xd7\x01\n" +
+	"\vReturnOffer\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\fR\achannel\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\fR\aattempt\x120\n" +
+	"\x06output\x18\x03 \x01(\v2\x18.runnel.wire.v1.OutpointR\x06output\x12\x1b\n" +
+	"\tvalue_sat\x18\x04 \x01(\x04R\bvalueSat\x12\x17\n" +
+	"\afee_sat\x18\x05 \x01(\x04R\x06feeSat\x12\x16\n" +
+	"\x06payout\x18\x06 \x01(\fR\x06payout\x12\x14\n" +
+	"\x05nonce\x18\a \x01(\fR\x05nonce\"p\n" +
+	"\n" +
+	"ReturnSign\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\fR\achannel\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\fR\aattempt\x12\x14\n" +
+	"\x05nonce\x18\x03 \x01(\fR\x05nonce\x12\x18\n" +
+	"\apartial\x18\x04 \x01(\fR\apartialB&Z$github.com/runnel/runnel/wire/wirepbb\x06proto3"
 
 var (
 	file_wire_wirepb_wire_proto_rawDescOnce sync.Once
@@ -2424,7 +2636,7 @@ func file_wire_wirepb_wire_proto_rawDescGZIP() []byte {
 	return file_wire_wirepb_wire_proto_rawDescData
 }
 
-var file_wire_wirepb_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_wire_wirepb_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_wire_wirepb_wire_proto_goTypes = []any{
 	(*Envelope)(nil),    // 0: runnel.wire.v1.Envelope
 	(*Hello)(nil),       // 1: runnel.wire.v1.Hello
@@ -2454,6 +2666,8 @@ var file_wire_wirepb_wire_proto_goTypes = []any{
 	(*Draws)(nil),       // 25: runnel.wire.v1.Draws
 	(*DrawsAck)(nil),    // 26: runnel.wire.v1.DrawsAck
 	(*DrawsVoid)(nil),   // 27: runnel.wire.v1.DrawsVoid
+	(*ReturnOffer)(nil), // 28: runnel.wire.v1.ReturnOffer
+	(*ReturnSign)(nil),  // 29: runnel.wire.v1.ReturnSign
 }
 var file_wire_wirepb_wire_proto_depIdxs = []int32{
 	1,  // 0: runnel.wire.v1.Envelope.hello:type_name -> runnel.wire.v1.Hello
@@ -2477,21 +2691,24 @@ var file_wire_wirepb_wire_proto_depIdxs = []int32{
 	25, // 18: runnel.wire.v1.Envelope.draws:type_name -> runnel.wire.v1.Draws
 	26, // 19: runnel.wire.v1.Envelope.draws_ack:type_name -> runnel.wire.v1.DrawsAck
 	27, // 20: runnel.wire.v1.Envelope.draws_void:type_name -> runnel.wire.v1.DrawsVoid
-	6,  // 21: runnel.wire.v1.Funded.funding:type_name -> runnel.wire.v1.Outpoint
-	9,  // 22: runnel.wire.v1.Frame.payments:type_name -> runnel.wire.v1.Payment
-	11, // 23: runnel.wire.v1.Ack.refused:type_name -> runnel.wire.v1.Refusal
-	13, // 24: runnel.wire.v1.Resync.in:type_name -> runnel.wire.v1.LaneReport
-	6,  // 25: runnel.wire.v1.Resync.funding:type_name -> runnel.wire.v1.Outpoint
-	13, // 26: runnel.wire.v1.Stop.in:type_name -> runnel.wire.v1.LaneReport
-	19, // 27: runnel.wire.v1.Root.log:type_name -> runnel.wire.v1.LogRoot
-	19, // 28: runnel.wire.v1.RootAck.log:type_name -> runnel.wire.v1.LogRoot
-	13, // 29: runnel.wire.v1.Newest.out:type_name -> runnel.wire.v1.LaneReport
-	24, // 30: runnel.wire.v1.Draws.draws:type_name -> runnel.wire.v1.Draw
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	28, // 21: runnel.wire.v1.Envelope.return_offer:type_name -> runnel.wire.v1.ReturnOffer
+	29, // 22: runnel.wire.v1.Envelope.return_sign:type_name -> runnel.wire.v1.ReturnSign
+	6,  // 23: runnel.wire.v1.Funded.funding:type_name -> runnel.wire.v1.Outpoint
+	9,  // 24: runnel.wire.v1.Frame.payments:type_name -> runnel.wire.v1.Payment
+	11, // 25: runnel.wire.v1.Ack.refused:type_name -> runnel.wire.v1.Refusal
+	13, // 26: runnel.wire.v1.Resync.in:type_name -> runnel.wire.v1.LaneReport
+	6,  // 27: runnel.wire.v1.Resync.funding:type_name -> runnel.wire.v1.Outpoint
+	13, // 28: runnel.wire.v1.Stop.in:type_name -> runnel.wire.v1.LaneReport
+	19, // 29: runnel.wire.v1.Root.log:type_name -> runnel.wire.v1.LogRoot
+	19, // 30: runnel.wire.v1.RootAck.log:type_name -> runnel.wire.v1.LogRoot
+	13, // 31: runnel.wire.v1.Newest.out:type_name -> runnel.wire.v1.LaneReport
+	24, // 32: runnel.wire.v1.Draws.draws:type_name -> runnel.wire.v1.Draw
+	6,  // 33: runnel.wire.v1.ReturnOffer.output:type_name -> runnel.wire.v1.Outpoint
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_wire_wirepb_wire_proto_init() }
@@ -2521,6 +2738,8 @@ func file_wire_wirepb_wire_proto_init() {
 		(*Envelope_Draws)(nil),
 		(*Envelope_DrawsAck)(nil),
 		(*Envelope_DrawsVoid)(nil),
+		(*Envelope_ReturnOffer)(nil),
+		(*Envelope_ReturnSign)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2528,7 +2747,7 @@ func file_wire_wirepb_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_wirepb_wire_proto_rawDesc), len(file_wire_wirepb_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
