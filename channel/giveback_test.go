@@ -66,7 +66,9 @@ func TestSignedAway(t *testing.T) {
 
 // TestSignedAwayIsNeverServed: not in this run, not after a start, and asking again changes nothing.
 func TestSignedAwayIsNeverServed(t *testing.T) {
-	s := besides(func(s *State) { s.Phase, s.In, s.InFunding.Ready, s.InFunding.Claimed = PhaseAgreed, Lane{NextSeq: 1, Acked: 1}, false, Outpoint{} })
+	s := besides(func(s *State) {
+		s.Phase, s.In, s.InFunding.Ready, s.InFunding.Claimed = PhaseAgreed, Lane{NextSeq: 1, Acked: 1}, false, Outpoint{}
+	})
 	next, _, err := Step(*s, offer(extra, nil))
 	if err != nil {
 		t.Fatal(err)
