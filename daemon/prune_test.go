@@ -23,6 +23,7 @@ func (m *member) keepJournal() {
 	m.journal = j
 	m.disk.fault(j.Append)
 	m.boot()
+	m.w.synced(m)
 }
 
 func (m *member) export() []byte {
