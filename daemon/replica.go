@@ -29,7 +29,7 @@ var ErrReplicaEmpty = errors.New("daemon: the replica holds nothing")
 // Replicated says which writes a replica keeps.
 func Replicated(op *store.Op) bool {
 	switch op.Key[0] {
-	case prefixChannel, prefixLane, prefixPeer:
+	case prefixChannel, prefixLane, prefixDraws, prefixPeer:
 		return true
 	}
 	key := string(op.Key)
@@ -38,7 +38,7 @@ func Replicated(op *store.Op) bool {
 
 // ReplicaState is all of a store that a replica keeps.
 func ReplicaState(s store.Store) (state []store.Op, err error) {
-	for _, prefix := range [][]byte{{prefixChannel}, {prefixLane}, {prefixPeer}, keyNextIndex, keyScanned, budget.Key, keySearch} {
+	for _, prefix := range [][]byte{{prefixChannel}, {prefixLane}, {prefixDraws}, {prefixPeer}, keyNextIndex, keyScanned, budget.Key, keySearch} {
 		err := s.Scan(prefix, nil, func(key, value []byte) bool {
 			if op := (store.Op{Key: bytes.Clone(key), Value: bytes.Clone(value)}); Replicated(&op) {
 				state = append(state, op)
@@ -94,8 +94,11 @@ func (r *replica) settle() {
 }
 
 func (r *replica) triple(id channel.ID) triple {
-	k := keysOf(id)
-	return triple{cold: r.state[string(k[0])], out: r.state[string(k[1])], in: r.state[string(k[2])]}
+	var t triple
+	for i, key := range keysOf(id) {
+		*t.part(i) = r.state[string(key)]
+	}
+	return t
 }
 
 // channels are the ids of all, in order.
@@ -132,19 +135,15 @@ func CheckReplica(s store.Store, j Replayer) ([]journal.Finding, error) {
 
 // knows reports whether the store proves all that a state does.
 func knows(s store.Store, id channel.ID, have *channel.State) error {
-	var t triple
-	for i, key := range keysOf(id) {
-		b, err := s.Get(key)
-		if errors.Is(err, store.ErrNotFound) {
-			if have.Out.Total == 0 && have.In.Total == 0 && have.Phase == channel.PhaseAgreed {
-				return nil // dropped before anything was at stake
-			}
-			return fmt.Errorf("%w: there is no channel %s in it", ErrReplicaAhead, id)
+	t, err := readTriple(s, id)
+	if errors.Is(err, store.ErrNotFound) {
+		if have.Out.Total == 0 && have.In.Total == 0 && have.Phase == channel.PhaseAgreed {
+			return nil // dropped before anything was at stake
 		}
-		if err != nil {
-			return err
-		}
-		*[...]*[]byte{&t.cold, &t.out, &t.in}[i] = b
+		return fmt.Errorf("%w: there is no channel %s in it", ErrReplicaAhead, id)
+	}
+	if err != nil {
+		return err
 	}
 	st, _, ok := t.state()
 	if !ok {
@@ -206,7 +205,7 @@ func (r *replica) backup() (b backup) {
 		}
 		st.Out.NextSeq = st.Out.Acked
 		out, _ := st.Out.MarshalBinary()
-		b.Channels = append(b.Channels, backupChannel{Cold: t.cold, Out: out, In: t.in})
+		b.Channels = append(b.Channels, backupChannel{Cold: t.cold, Out: out, In: t.in, OutDraws: t.outDraws, InDraws: t.inDraws})
 	}
 	return b
 }
