@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/runnel/runnel/channel"
 	"github.com/runnel/runnel/gateway"
@@ -149,8 +150,8 @@ func TestMeetReaderLeaves(t *testing.T) {
 	}
 	res.Body.Close()
 	p, _ := gateway.PaymentOf(res)
-	for m.twin.Running(m.twin.Channel()) > 0 {
-		// the server ends the draw when it notices
+	for m.twin.Running(m.twin.Channel()) > 0 { // the server ends the draw when it notices
+		time.Sleep(time.Millisecond)
 	}
 	if spent := m.spent(); spent > p.Authorised || p.Authorised > 2000 {
 		t.Errorf("%d spent, %d authorised", spent, p.Authorised)

@@ -87,6 +87,9 @@ func (p *purchase) answered(res *http.Response) (*http.Response, error) {
 	}
 	res.Request = p.bill.carry(p.req)
 	header := res.Header.Get(HeaderReceipt)
+	if header == "" && p.offer.Unit == UnitRequest {
+		p.t.differs(p.guess) // perhaps it costs nothing
+	}
 	switch {
 	case header != "":
 		p.take(ParseReceipt(header))

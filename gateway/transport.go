@@ -50,6 +50,7 @@ type Transport struct {
 
 	mu       sync.Mutex
 	sessions map[string]*session // of routes; under mu
+	siblings map[string]*sibling // of the folders that routes are in; under mu
 	payees   map[string]channel.PeerID
 	distrust map[string]string // of origins whose receipts were wrong: why; under mu
 	stands   map[channel.ID]stand
@@ -94,12 +95,14 @@ type purchase struct {
 	drawable   channel.Msat // what the draw of the last try may take
 	bill       *bill        // nil as long as nothing was authorised
 	resent     bool
+	guess      string // the folder whose price was taken for that of the route; empty if the route's is known
 	settled    sync.Once
 }
 
 // run sends the request until it is answered, refused, or not worth more.
 func (p *purchase) run() (*http.Response, error) {
-	if o := p.t.known(p.route); o != nil {
+	o, guess := p.t.known(p.route)
+	if p.guess = guess; o != nil {
 		if err := p.pay(o); err != nil {
 			return nil, err
 		}
@@ -183,6 +186,7 @@ func (p *purchase) refused(res *http.Response, try int) (again bool, err error) 
 	res.Body.Close()
 	problem := readProblem(res, head)
 	p.t.forget(p.route)
+	p.t.differs(p.guess)
 	switch {
 	case p.bill != nil && (o == nil || try >= tries || !recoverable(problem)):
 		return false, &Rejected{Status: res.StatusCode, Problem: problem, Authorised: p.authorised}

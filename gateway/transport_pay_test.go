@@ -444,3 +444,38 @@ func TestNodeRefuses(t *testing.T) {
 		t.Errorf("%d used", v.transport.Budget.Used())
 	}
 }
+
+// Routes that differ in a number only are not asked one by one.
+func TestSiblings(t *testing.T) {
+	s := newStall(20)
+	v := newVisit(t, s)
+	for i := range 10 {
+		if body, p := v.get(fmt.Sprintf("/items/%d", i)); body != fmt.Sprintf("GET /items/%d ", i) || p.Cost != 20 {
+			t.Errorf("%q %+v", body, p)
+		}
+	}
+	if s.unpaid != 2 || s.paid() != 10 {
+		t.Errorf("%d unpaid requests and %d paid ones for 10 routes", s.unpaid, s.paid())
+	}
+	s.serve = func(w http.ResponseWriter, r *http.Request, p *gateway.Payload) {
+		if p.Max < 50 {
+			s.challenge(w)
+			s.refuse(w, gateway.ProblemInvalidChallenge.Problem("this one costs 50"))
+			return
+		}
+		s.receipt(w, nil, p)
+	}
+	s.request.Amount = 50
+	if _, p := v.get("/items/dear"); p.Cost != 50 || p.Authorised != 70 {
+		t.Errorf("%+v", p)
+	}
+	before := s.unpaid
+	v.get("/items/11") // the folder has several prices: it asks again
+	if s.unpaid != before+1 {
+		t.Errorf("%d unpaid requests", s.unpaid-before)
+	}
+	v.get("/other/1")
+	if s.unpaid != before+2 {
+		t.Errorf("%d unpaid requests", s.unpaid-before)
+	}
+}

@@ -49,14 +49,58 @@ func (t *Transport) route(req *http.Request) string {
 	return origin(req) + " " + methodOf(req) + " " + path
 }
 
-// known returns the offer of a route whose next request need not ask, or nil.
-func (t *Transport) known(route string) *offer {
+// sibling is the price of a folder in which every route that was asked cost the same, as those of a pattern with a
+// number in it do. After two of them the others need not be asked one by one: a credential names the price that is
+// agreed to, so a guess that is wrong is refused and never dearer.
+type sibling struct {
+	session
+	seen  int
+	mixed bool
+}
+
+// known returns the offer of a route whose next request need not ask, or nil. guess is the folder whose price it is.
+func (t *Transport) known(route string) (o *offer, guess string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if s := t.sessions[route]; s != nil && time.Now().Before(s.until) {
-		return s.offer
+	now := time.Now()
+	if s := t.sessions[route]; s != nil {
+		if now.Before(s.until) {
+			return s.offer, ""
+		}
+		return nil, ""
 	}
-	return nil
+	folder := folderOf(route)
+	if f := t.siblings[folder]; f != nil && f.seen >= 2 && !f.mixed && now.Before(f.until) {
+		return f.offer, folder
+	}
+	return nil, ""
+}
+
+func folderOf(route string) string { return route[:strings.LastIndexByte(route, '/')+1] }
+
+// differs notes that a folder has routes of other prices.
+func (t *Transport) differs(folder string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if f := t.siblings[folder]; f != nil {
+		f.mixed = true
+	}
+}
+
+// learn counts a route that was asked for the first time. It is called under mu.
+func (t *Transport) learn(route string, s session) {
+	folder := folderOf(route)
+	f := t.siblings[folder]
+	if f == nil {
+		evict(t.siblings, maxSessions)
+		f = &sibling{session: s}
+		t.siblings[folder] = f
+	}
+	if f.offer.challenge.Request != s.offer.challenge.Request || f.offer.challenge.Realm != s.offer.challenge.Realm {
+		f.mixed = true
+	}
+	f.session = s
+	f.seen++
 }
 
 // forget uses up the challenge of a route. Its price and payee stay known.
@@ -73,7 +117,7 @@ func (t *Transport) admit(req *http.Request, route string, o *offer, date string
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.sessions == nil {
-		t.sessions, t.payees = map[string]*session{}, map[string]channel.PeerID{}
+		t.sessions, t.payees, t.siblings = map[string]*session{}, map[string]channel.PeerID{}, map[string]*sibling{}
 	}
 	if why := t.distrust[origin(req)]; why != "" {
 		return &Unpaid{Why: WhyDistrust, Text: "this server is paid nothing more: " + why}
@@ -93,7 +137,11 @@ func (t *Transport) admit(req *http.Request, route string, o *offer, date string
 	details := *o.Request
 	details.Details.Snapshot = nil // it was for one request
 	kept.Request, kept.least = &details, 0
-	t.sessions[route], t.payees[place] = &session{&kept, expiry(o.challenge, date)}, o.Recipient
+	s := session{&kept, expiry(o.challenge, date)}
+	if t.sessions[route] == nil && t.Route == nil {
+		t.learn(route, s)
+	}
+	t.sessions[route], t.payees[place] = &s, o.Recipient
 	return nil
 }
 
@@ -146,6 +194,7 @@ func (t *Transport) stop(req *http.Request, why string) {
 	}
 	evict(t.distrust, maxSessions)
 	t.distrust[origin(req)] = why
+	clear(t.siblings)
 	for route, s := range t.sessions {
 		if strings.HasPrefix(route, origin(req)+" ") {
 			s.until = time.Time{}

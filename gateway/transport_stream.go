@@ -205,7 +205,7 @@ func (b *paidBody) topUp(least channel.Msat) error {
 func (b *paidBody) head(ctx context.Context, least channel.Msat) (*http.Response, error) {
 	p := b.p
 	o := p.offer
-	if fresh := p.t.known(p.route); fresh != nil && fresh.Recipient == o.Recipient && !fresh.dearer(o) {
+	if fresh, guess := p.t.known(p.route); fresh != nil && guess == "" && fresh.Recipient == o.Recipient && !fresh.dearer(o) {
 		o = fresh // a later request brought a challenge that lasts longer
 	}
 	req := p.req.Clone(ctx)
