@@ -15,7 +15,7 @@ type DrawOp struct {
 	Raise     uint64 // of a charge: n of a running draw that may take up to Max now
 	Amount    Msat   // ChargeDraw: to hold; HoldDraw: to hold beside; EndDraw: used
 	Keep      Msat   // HoldDraw: stays charged whatever happens
-	Deny      error  // of a charge: the node's own policy says no to what is new
+	Deny      error  // ChargeDraw, HoldDraw: the node's own policy says no to what is new
 }
 
 // DrawKind says what a DrawOp does.
@@ -258,6 +258,8 @@ func (s *State) hold(d *InDraws, op *DrawOp, can error) (changed bool, err error
 		return changed, nil
 	case can != nil:
 		return changed, can
+	case op.Deny != nil:
+		return changed, op.Deny
 	case op.Amount > r.Max-r.Held:
 		return changed, fail(KindCredit, "%d msat beside %d msat are asked for and %d msat were authorised", op.Amount, r.Held, r.Max)
 	case op.Amount > s.credit(d):

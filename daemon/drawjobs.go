@@ -98,8 +98,8 @@ func (w *worker) pumpDraws() []any {
 	ops := make([]channel.DrawOp, n)
 	for i, j := range w.draws[:n] {
 		ops[i] = j.op
-		if j.op.Kind == channel.ChargeDraw {
-			ops[i].Deny = w.deny(j.op.Amount)
+		if j.op.Kind == channel.ChargeDraw || j.op.Kind == channel.HoldDraw && j.op.Amount > 0 {
+			ops[i].Deny = w.deny(&j.op)
 		}
 	}
 	w.drawing = w.draws[:n:n]
@@ -188,6 +188,7 @@ type drawn struct {
 	tokens map[uint64][]budget.Token // what the budget counts for an open authorisation, oldest first
 	armed  bool                      // a voidTick will come
 	lost   bool                      // some ran when the program was ended
+	blind  channel.Msat              // allowed without a look at the chain, of what is being carried out
 }
 
 // drawMail is mail about draws that is no event of the worker.
@@ -217,24 +218,28 @@ func (d *driver) drawsInFlight() bool {
 	return false
 }
 
-// deny is the node's policy for a charge.
-func (d *driver) deny(amount channel.Msat) error {
+// deny is the node's policy for a charge, and for what a draw that runs holds beside.
+func (d *driver) deny(op *channel.DrawOp) error {
 	n := d.n
 	if n.diskFull() {
 		return channel.Faultf(channel.CodeDiskFull, "%s", n.diskText(n.guard.free.Load()))
 	}
-	if amount == 0 { // a top-up takes nothing
+	if op.Amount == 0 { // a top-up takes nothing
 		return nil
 	}
 	_, away := n.chain.unreachable()
 	if away == nil {
 		d.blindTaken = 0
 	}
-	decision, reason := n.limits.Load().AcceptPayment(policy.Incoming{Amount: amount, Blind: away != nil, TakenBlind: d.blindTaken, FreeDisk: n.guard.free.Load()})
+	limits := *n.limits.Load()
+	if op.Kind == channel.HoldDraw { // a part of a payment
+		limits.MinIncoming = 0
+	}
+	decision, reason := limits.AcceptPayment(policy.Incoming{Amount: op.Amount, Blind: away != nil, TakenBlind: d.blindTaken + d.drawn.blind, FreeDisk: n.guard.free.Load()})
 	switch {
 	case decision.Verdict == policy.Allow:
 		if away != nil {
-			d.blindTaken += amount
+			d.drawn.blind += op.Amount
 		}
 		return nil
 	case reason == channel.RefusedDisk:
@@ -247,8 +252,13 @@ func (d *driver) deny(amount channel.Msat) error {
 
 func (d *driver) drawsDone(box *outbox, e drawsDone) {
 	charged := 0
+	blind := d.drawn.blind > 0
+	d.drawn.blind = 0
 	for i, j := range e.jobs {
 		r := &e.results[i]
+		if blind && j.op.Kind != channel.EndDraw && r.Err == nil && !r.Charge.Repeated {
+			d.blindTaken += j.op.Amount
+		}
 		if j.op.Kind == channel.ChargeDraw && r.Err == nil && !r.Charge.Repeated {
 			charged++
 			box.draws = true

@@ -16,11 +16,11 @@ type worker struct {
 	sent      []*job           // signed without an answer, one for each sequence number from the oldest unacked
 	frames    []*channel.Frame // wait to be checked, oldest first
 	checking  bool
-	draws     []*drawJob                      // charges and what follows them, oldest first
-	drawing   []*drawJob                      // whose results are due
-	asks      []*askJob                       // wait to be authorised, oldest first
-	asking    []*askJob                       // offered to the machine
-	deny      func(amount channel.Msat) error // the node's policy for what is charged
+	draws     []*drawJob                  // charges and what follows them, oldest first
+	drawing   []*drawJob                  // whose results are due
+	asks      []*askJob                   // wait to be authorised, oldest first
+	asking    []*askJob                   // offered to the machine
+	deny      func(*channel.DrawOp) error // the node's policy for what is charged
 
 	gatherDraws bool // charges are on their way to the disk: what comes meanwhile shares the next write
 	gather      bool // a frame of ours is on its way to the disk: what comes meanwhile shares the next one
