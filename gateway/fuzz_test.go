@@ -143,3 +143,30 @@ func FuzzParseAcceptPayment(f *testing.F) {
 		}
 	})
 }
+
+func FuzzEventCutter(f *testing.F) {
+	f.Add([]byte("data: a\n\ndata: b\r\n\r\n: c\r\rdata: d"), 3)
+	f.Fuzz(func(t *testing.T, b []byte, step int) {
+		step = max(1, step%16)
+		var c eventCutter
+		var out []byte
+		for rest := b; len(rest) > 0; {
+			n := min(step, len(rest))
+			c.push(rest[:n])
+			rest = rest[n:]
+			for {
+				e, err := c.next()
+				if err != nil {
+					return
+				}
+				if e == nil {
+					break
+				}
+				out = append(out, e...)
+			}
+		}
+		if out = append(out, c.rest()...); string(out) != string(b) {
+			t.Fatalf("%q came out as %q", b, out)
+		}
+	})
+}
