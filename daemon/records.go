@@ -16,7 +16,7 @@ import (
 //	c <channel id>              everything of a channel but its lanes (channel.State.MarshalCold)
 //	l <channel id> o|i          a lane: own (o) or the peer's (i)
 //	d <channel id> o|i          the draws on a lane, once there was one
-//	a <lane key> <n>            what was authorised on an own lane
+//	v <lane key> <n>            what was authorised on an own lane
 //	g <lane key> <draw seq>     a draw that ended
 //	s <channel id>              the funding scripts of its lanes
 //	f <lane key> <first seq>    a frame of payments: time, answer, frame
@@ -50,7 +50,7 @@ const (
 	prefixPeer    = 'p'
 
 	prefixDraws     = 'd'
-	prefixAuthorise = 'a'
+	prefixAuthorise = 'v'
 	prefixDraw      = 'g'
 
 	prefixCheckpoint = 'm'
