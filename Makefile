@@ -11,7 +11,7 @@ RUNS     ?= 20
 SEED     ?= 1
 GAMES    ?= 10000
 
-.PHONY: agree help build demo test sim sim-power lint bench fuzz feegames mutate soak powerloss install clean
+.PHONY: agree help build demo test sim sim-power lint bench fuzz judge feegames mutate soak powerloss install clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ lint: ## gofmt, vet, staticcheck
 	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "gofmt -w $$files"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
+
+judge: ## the fraud detector on 1,000 seeds; writes its tables into docs/security.md
+	go test ./policy/fraud -run TestJudge -judge -count=1 -timeout 30m
 
 bench: build ## measure, and write BENCHMARKS.md
 	$(GO) run ./itest/bench -bin bin -write BENCHMARKS.md
