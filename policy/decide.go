@@ -219,7 +219,7 @@ func (l Limits) AcceptOpen(o Opening) (d Decision, add channel.Sat) {
 			"a deposit of %d sat is below the minimum of %d sat", o.Deposit, l.MinDeposit), 0
 	case o.Channels >= l.MaxChannels:
 		return refuse(RuleMaxChannels, SettingMaxChannels, uint64(l.MaxChannels),
-			"there are %d channels between the two, at most %d are possible; close one first", o.Channels, l.MaxChannels), 0
+			"the limit of channels between the two is reached (%d of %d); close one first", o.Channels, l.MaxChannels), 0
 	case o.Pending >= l.MaxPending:
 		return refuse(RuleMaxPending, SettingMaxPending, uint64(l.MaxPending),
 			"%d channels wait for funding, at most %d may; fund them or let them lapse first", o.Pending, l.MaxPending), 0
