@@ -253,6 +253,11 @@ func (r *reconciler) decideOther(key string) {
 	if known && stored && bytes.Equal(j.bytes, s) || !stored && j.bytes == nil {
 		return
 	}
+	if known && !stored && r.newer && passing(key[0]) { // done with in a group that the journal lacks
+		r.storeAhead = true
+		correct(&r.toJournal, []byte(key), nil, j.bytes)
+		return
+	}
 	if !known || stored && j.bytes != nil && r.storeProves(key, j.bytes, s) {
 		r.storeAhead = true
 		correct(&r.toJournal, []byte(key), s, j.bytes)
@@ -262,13 +267,18 @@ func (r *reconciler) decideOther(key string) {
 	correct(&r.toStore, []byte(key), j.bytes, s)
 }
 
+// passing reports whether records of a kind go away in the ordinary course, so that one which the newer store
+// lacks was not lost: transactions that are published until they are deep or replaced. The lanes that one of
+// many settles have records of their own.
+func passing(kind byte) bool { return kind == prefixBatch || kind == prefixSent }
+
 // storeProves decides between two values that are both there.
 func (r *reconciler) storeProves(key string, j, s []byte) bool {
 	switch {
 	case key == string(keyNextIndex):
 		return len(s) == len(j) && bytes.Compare(s, j) > 0 // a key is never used twice
 	case key[0] == budget.Key[0]: // of a peer, too
-		return budgetUsed(s) > budgetUsed(j)
+		return budgetUsed(s) > budgetUsed(j) || r.newer && len(r.out.Findings) == 0 // refusals give back what was used
 	case key[0] == prefixCheckpoint, key[0] == prefixBase:
 		return checkpointSize(s) > checkpointSize(j)
 	}

@@ -259,6 +259,10 @@ func TestRefusedStaysRefused(t *testing.T) {
 				t.Fatalf("payment %d: %+v, %v", i, r, err)
 			}
 		}
+		list, err := alice.Payments(w.ctx(), channel.PaymentFilter{ID: req.ID, HasID: true})
+		if err != nil || len(list) != 1 || list[0].Status != channel.PayRefused {
+			t.Fatalf("payment %d is listed as %+v, %v", i, list, err)
+		}
 	}
 	alice.restart()
 	w.synced(alice)

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -223,6 +224,7 @@ func (n *Node) lanesOf(f channel.PaymentFilter) (keys []laneKey, err error) {
 			keys = append(keys, k)
 		}
 	}
+	slices.SortFunc(keys, func(a, b laneKey) int { return bytes.Compare(a[:], b[:]) })
 	return keys, nil
 }
 
@@ -235,10 +237,11 @@ func (n *Node) paymentsOn(key laneKey, f channel.PaymentFilter) ([]channel.Payme
 		return nil, nil // its channel was given up meanwhile
 	}
 	var acked uint64
+	var unwritten map[uint64][]channel.Refusal
 	n.read(ref.d, func(d *driver) {
 		acked = d.w.st.In.NextSeq
 		if ref.out {
-			acked = d.w.st.Out.Acked
+			acked, unwritten = d.w.st.Out.Acked, d.unwrittenRefusals()
 		}
 	})
 	var list []channel.PaymentInfo
@@ -257,6 +260,8 @@ func (n *Node) paymentsOn(key laneKey, f channel.PaymentFilter) ([]channel.Payme
 			refused = r.Ack.Refused
 		} else if _, refused, bad = loadFrame(n.deps.Store, key, r.Frame.FirstSeq); bad != nil {
 			return false
+		} else if len(refused) == 0 && ref.out {
+			refused = unwritten[r.Frame.FirstSeq]
 		}
 		infos := paymentsOf(ref, r, refused, acked)
 		for _, p := range slices.Backward(infos) {
@@ -291,16 +296,40 @@ func (n *Node) findPayment(id channel.PaymentID) (info channel.PaymentInfo, ok b
 	if !known {
 		return info, false, fmt.Errorf("daemon: payment %s is on an unknown lane", id)
 	}
+	var acked uint64
+	var unwritten map[uint64][]channel.Refusal
+	n.read(ref.d, func(d *driver) { acked, unwritten = d.w.st.Out.Acked, d.unwrittenRefusals() })
 	r, refused, err := loadFrame(n.deps.Store, key, first)
 	if err != nil {
 		return info, false, err
 	}
-	var acked uint64
-	n.read(ref.d, func(d *driver) { acked = d.w.st.Out.Acked })
+	if len(refused) == 0 {
+		refused = unwritten[first]
+	}
 	for _, p := range paymentsOf(ref, r, refused, acked) {
 		if p.ID == id {
 			return p, true, nil
 		}
 	}
 	return info, false, fmt.Errorf("daemon: payment %s is not where its record says", id)
+}
+
+// unwrittenRefusals are those in answers that the channel has and the store does not have yet, by the first
+// sequence number of their frames: without them a refused payment would look accepted for a moment.
+func (d *driver) unwrittenRefusals() map[uint64][]channel.Refusal {
+	found := map[uint64][]channel.Refusal{}
+	note := func(b *outbox) {
+		for _, op := range b.batch.Ops {
+			if len(op.Key) == 17 && op.Key[0] == prefixRefusal {
+				found[seqOf(op.Key[9:])], _ = decodeRefusals(op.Value) // our own encoding
+			}
+		}
+	}
+	for _, b := range d.boxes {
+		note(b)
+	}
+	if d.lazy != nil {
+		note(d.lazy)
+	}
+	return found
 }

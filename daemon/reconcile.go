@@ -247,6 +247,10 @@ func (r *reconciler) decide() error {
 			return err
 		}
 	}
+	for _, key := range others {
+		_, known := r.hot[key]
+		r.storeAhead = r.storeAhead || !known
+	}
 	r.newer = r.storeAhead || len(r.out.Findings) > 0
 	for _, key := range others {
 		r.decideOther(key)

@@ -20,6 +20,7 @@ type payment struct {
 	result channel.PayResult
 	known  bool // its fate
 	denied bool // the node said that nothing was signed
+	gone   bool // the node that it was asked of goes on from a copy without history
 	doubt  bool // a call beside the denied one did not say so: it may have signed
 }
 
@@ -49,7 +50,7 @@ func (w *World) pay(from *peer, target string, amount channel.Msat) *payment {
 // ask asks for a payment, again if its fate is not known.
 func (w *World) ask(a *payment) {
 	l := a.from.life
-	if l == nil || a.asking || a.known {
+	if l == nil || a.asking || a.known || a.gone {
 		return
 	}
 	a.asking = true
@@ -75,6 +76,9 @@ func (w *World) ask(a *payment) {
 // told is what an application hears of a payment.
 func (w *World) told(a *payment, r channel.PayResult, err error) {
 	a.asking = false
+	if a.gone {
+		return
+	}
 	w.trace.note("%s hears of payment %s: %v %v", a.from.name, a.req.ID, r.Status, err)
 	var f *channel.Fault
 	switch {
@@ -112,6 +116,9 @@ func (w *World) owned(a *payment, r channel.PayResult) {
 	}
 	_, taken := b.taken[a.req.ID]
 	st := b.state(a.from)
+	if b.copied {
+		return
+	}
 	if st != nil && st.Phase > channel.PhaseOpen {
 		return // the chain may have told
 	}
@@ -133,7 +140,7 @@ func (w *World) paying(p *peer, id channel.ID) *book {
 // leaves: a payment that leaves is one that somebody asked for and was not told to be off.
 func (w *World) leaves(p *peer, id channel.PaymentID) {
 	for _, a := range w.apps {
-		if a.req.ID == id && a.denied && !a.doubt && a.open <= 0 {
+		if a.req.ID == id && !a.gone && a.denied && !a.doubt && a.open <= 0 {
 			w.broken("P4", "%s said that nothing was signed for payment %s, and pays it", p.name, id)
 		}
 	}

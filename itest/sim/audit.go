@@ -75,7 +75,7 @@ func (w *World) late() {
 	height := w.chain.Height()
 	for _, b := range w.laneOrder {
 		st := b.state(b.payee)
-		if st == nil || st.In.Total < worthIt || height < st.Terms.StopHeight(b.terms) {
+		if st == nil || b.copied || st.In.Total < worthIt || height < st.Terms.StopHeight(b.terms) {
 			continue
 		}
 		if p := b.payee; w.censored == 0 && p.life != nil && !p.away && p.disk.fault == healthy && p.sees() {

@@ -22,6 +22,8 @@ type book struct {
 	signed   channel.Msat
 	ready    bool                         // was stored once
 	readyNow bool                         // is stored
+	copied   bool                         // one of its peers goes on from a copy
+	unasked  bool                         // its payee settled without the payer's word
 	fair     int                          // blocks since the stop in which the payee could act
 	payments []channel.Payment            // that left the payer, by sequence number from 1
 	spent    []channel.Msat               // accepted up to a sequence number, from 0, as durable at the payee
@@ -67,6 +69,9 @@ func (w *World) signed(p *peer, lane ledger.Lane, total channel.Msat) {
 		return
 	case total > lane.Terms.Capacity():
 		w.broken("P2", "%s signs %d msat on a lane of %d", p.name, total, lane.Terms.Capacity())
+	}
+	if b.copied && p.copied {
+		w.broken("P6", "%s goes on from a copy and signs", p.name)
 	}
 	if st := b.state(p); st != nil && st.Phase > channel.PhaseOpen {
 		w.broken("P1", "%s signs in phase %s", p.name, st.Phase)
@@ -186,7 +191,7 @@ func (w *World) pays(p *peer, f *channel.Frame) {
 
 // spends: what a node paid out, in a run that is shorter than a day, is within its budget.
 func (w *World) spends(p *peer) {
-	if p.budget > p.cfg.Limits.Budget && !w.jumped {
+	if p.budget > p.cfg.Limits.Budget {
 		w.broken("P2", "%s paid %d msat of a budget of %d", p.name, p.budget, p.cfg.Limits.Budget)
 	}
 }
@@ -210,7 +215,7 @@ func (w *World) sentAck(from *peer, a *channel.Ack) {
 		return
 	}
 	st := w.durable(from, b.id, a)
-	if st == nil {
+	if st == nil || from.copied {
 		return
 	}
 	if a.NextSeq > st.In.NextSeq || a.Total > st.In.Total || a.Spent > st.In.Spent {
@@ -231,7 +236,7 @@ func (w *World) sentAck(from *peer, a *channel.Ack) {
 // answers is called when a payee's answer to a frame is durable.
 func (w *World) answers(p *peer, f *channel.Frame, a *channel.Ack) {
 	b := w.lanes[f.Lane]
-	if b == nil || b.payee != p {
+	if b == nil || b.payee != p || b.copied && p.copied {
 		return
 	}
 	if f.NextSeq() <= uint64(len(b.spent)) {
@@ -317,6 +322,9 @@ func (p *peer) stored(batch *store.Batch) {
 		p.read(id)
 	}
 	for _, op := range batch.Ops {
+		p.keepOther(op.Key, op.Value)
+	}
+	for _, op := range batch.Ops {
 		var st channel.State
 		if len(op.Key) == 33 && op.Key[0] == 'c' && json.Unmarshal(op.Value, &st) == nil {
 			p.keep(&st)
@@ -376,6 +384,12 @@ func (p *peer) refresh() {
 		}
 		return true
 	})
+	for _, kind := range []byte{'x', 'w'} {
+		_ = p.disk.mem.Scan([]byte{kind}, nil, func(key, value []byte) bool {
+			p.keepOther(key, value)
+			return true
+		})
+	}
 	_ = p.disk.mem.Scan([]byte{'f'}, nil, func(_, value []byte) bool {
 		p.frame(value)
 		return true
@@ -418,7 +432,7 @@ func (p *peer) grew(old, st *channel.State) {
 		if l.now.Total < l.old.Total || l.now.Spent < l.old.Spent || l.now.NextSeq < l.old.NextSeq || l.now.Acked < l.old.Acked {
 			w.broken("P1", "%s: the %s lane went back from %+v to %+v", p.name, l.name, l.old, l.now)
 		}
-		if l.now.Frozen != channel.NotFrozen && !w.hostile(st) {
+		if l.now.Frozen != channel.NotFrozen && !w.hostile(st) && !w.copied(st) {
 			w.broken("P3", "%s: the %s lane is frozen between honest peers: %s", p.name, l.name, l.now.Frozen)
 		}
 		if l.terms.Exists() && l.now.Total > l.terms.Capacity() {
@@ -443,9 +457,18 @@ func (w *World) hostile(st *channel.State) bool {
 	return false
 }
 
+// copied reports whether one of a channel's peers goes on from a copy.
+func (w *World) copied(st *channel.State) bool {
+	self, other := w.peers[st.Terms.Self], w.peers[st.Terms.Peer]
+	return self != nil && self.copied || other != nil && other.copied
+}
+
 // check looks at what must hold between any two events.
 func (w *World) check() {
 	for _, b := range w.laneOrder {
+		if b.copied {
+			continue
+		}
 		var in, out channel.Lane
 		open := true
 		if st := b.state(b.payee); st != nil {
@@ -472,5 +495,8 @@ func (b *book) state(p *peer) *channel.State {
 	if p == nil {
 		return nil
 	}
-	return p.states[b.id]
+	if st := p.states[b.id]; st != nil || !p.copied {
+		return st
+	}
+	return b.found(p)
 }

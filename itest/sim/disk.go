@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/runnel/runnel/store"
+	"github.com/runnel/runnel/store/journal/file"
+	"github.com/runnel/runnel/store/journal/journaltest"
 )
 
 // disk holds what survives a power loss. The queue of the group commit is the real one; the simulation
@@ -20,6 +22,12 @@ type disk struct {
 	nth   int // groups until the fault
 	next  fault
 	ghost *store.Snapshot
+
+	files   *journaltest.Disk // where the journal lies
+	journal *file.Journal     // of the life that runs
+	salts   int
+	old     *older
+	notices []string // of the last comparison
 }
 
 // fault is what is wrong with a disk.
@@ -35,19 +43,19 @@ const (
 
 var errNoSpace, errInput = errors.New("sim: no space left on device"), errors.New("sim: input/output error")
 
-func newDisk(p *peer) *disk { return &disk{p: p, mem: store.NewMemory()} }
+func newDisk(p *peer) *disk { return &disk{p: p, mem: store.NewMemory(), files: journaltest.NewDisk()} }
 
 // open gives a new life the disk as a power loss or kill left it.
 func (d *disk) open() {
 	w := d.p.w
-	if d.busy && d.ghost == nil && w.rng.IntN(2) == 0 { // the group reached the disk, and nobody was told
-		d.apply("survived")
-	}
+	d.fall()
 	if d.ghost != nil && w.rng.IntN(2) == 0 { // what a failed write left shows up
 		d.mem.Restore(*d.ghost)
 		w.trace.note("%s the failed write is there after all", d.p.name)
-		d.p.refresh()
 	}
+	d.files = d.files.PowerLoss(w.rng)
+	d.mount(d.harm())
+	d.p.recall()
 	d.group, d.busy, d.ghost, d.fault, d.nth = nil, false, nil, healthy, 0
 	d.queue = store.NewQueue(store.Limits{})
 }
@@ -75,7 +83,7 @@ func (d *disk) turn() {
 	w := d.p.w
 	if !d.busy {
 		d.group, d.busy = d.queue.Take()
-		d.until.draw(w)
+		d.until.brief(w, w.plan.Lazy)
 		w.trace.note("%s disk takes %d batches", d.p.name, len(d.group))
 		return
 	}
@@ -119,6 +127,7 @@ func (d *disk) fail() {
 	_, _ = d.mem.Apply(d.group)
 	after := d.mem.Snapshot()
 	d.mem.Restore(before)
+	d.tear(true)
 	d.ghost = &after
 	d.p.w.trace.note("%s disk fails", d.p.name)
 }
@@ -126,7 +135,7 @@ func (d *disk) fail() {
 // apply makes the group under way durable.
 func (d *disk) apply(how string) []error {
 	w := d.p.w
-	errs, err := d.mem.Apply(d.group)
+	errs, err := d.mem.ApplyBeside(d.group, d.journal)
 	if err != nil {
 		panic(err) // this memory is never closed
 	}

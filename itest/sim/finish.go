@@ -17,6 +17,7 @@ func (w *World) heal() {
 	w.censored = 0
 	for _, p := range w.order {
 		p.away, p.free = false, plenty
+		p.wallet.Rebroadcast()
 		if p.disk.fault == full {
 			p.disk.fault = healthy
 		}
@@ -80,6 +81,9 @@ func (w *World) undo() {
 func (w *World) agreed() bool {
 	for _, b := range w.laneOrder {
 		a, c := b.state(b.payer), b.state(b.payee)
+		if b.copied {
+			continue
+		}
 		if a == nil || c == nil {
 			return a == nil && c == nil
 		}
@@ -103,6 +107,11 @@ func (w *World) finish() {
 	}
 	w.closing = true
 	w.calm = w.rng.IntN(3) == 0
+	for _, p := range w.order {
+		if w.rng.IntN(4) == 0 {
+			w.settleAll(p)
+		}
+	}
 	for _, id := range ids {
 		if w.rng.IntN(4) > 0 { // some run out by themselves
 			w.close(id)
@@ -121,9 +130,22 @@ func (w *World) finish() {
 		return w.over()
 	})
 	w.turns(300)
-	w.mine(1) // what wallets and nodes published last
-	w.turns(300)
+	w.quiet()
 	w.count()
+}
+
+// quiet mines what wallets and nodes published last.
+func (w *World) quiet() {
+	for _, p := range w.order {
+		p.wallet.Rebroadcast()
+	}
+	turn := 0
+	w.until("nothing waits for a block", func() bool {
+		if turn++; turn%300 == 0 {
+			w.mine(1)
+		}
+		return turn > 600 && len(w.chain.Mempool()) == 0
+	})
 }
 
 // weather is what happens on the chain while channels end.
@@ -196,7 +218,7 @@ func (w *World) count() {
 		due := int64(0)
 		for _, l := range w.laneOrder {
 			// What is less than a settlement leaves, fee and smallest output, is lost when nobody closes together.
-			if sat := int64(l.spent[len(l.spent)-1] / 1000); l.payee == p && sat >= int64(channel.MinReturn) {
+			if sat := int64(l.spent[len(l.spent)-1] / 1000); l.payee == p && sat >= int64(channel.MinReturn) && !l.lost() && !l.eaten() {
 				due += sat
 			}
 			if l.payer == p {
@@ -208,6 +230,13 @@ func (w *World) count() {
 		}
 	}
 	w.trace.note("counted: %d sat, fees %d, at %v", have, fees, time.Since(w.trace.start))
+}
+
+// eaten reports whether the highest fee of the simulation would have taken what a lane earned, so that its
+// payer had it back.
+func (b *book) eaten() bool {
+	st := b.state(b.payee)
+	return st != nil && st.In.Total < 10_000_000 && st.InFunding.Spend != nil && st.InFunding.Spend.Kind == channel.SpentRefunded
 }
 
 // returned is what came to lanes from outside and went to its payer.

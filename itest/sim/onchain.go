@@ -36,10 +36,21 @@ func (p *peer) keep(st *channel.State) {
 	}
 }
 
+// keepOther notes the transactions that have records of their own: settlements of many lanes, and what the
+// wallet paid.
+func (p *peer) keepOther(key, value []byte) {
+	if len(key) == 33 && (key[0] == 'x' || key[0] == 'w') && value != nil {
+		id := [32]byte(key[1:])
+		p.made[id] = true
+		p.bumped[id] = key[0] == 'w'
+	}
+}
+
 // cheaper: a transaction never takes the place of one of the same peer that paid a higher rate.
 func (w *World) cheaper(p *peer, tx ledger.Tx, in channel.Outpoint) {
 	old, ok := w.fees[in]
 	switch {
+	case p.bumped[tx.ID]: // the wallet's: all of a row of replacements are published again, and the dearest stays
 	case !ok || old.peer != p || old.tx.ID == tx.ID:
 		w.fees[in] = paid{tx, p}
 	case tx.Fee == 0 || old.tx.Fee == 0:
@@ -68,6 +79,8 @@ func (w *World) spend(p *peer, st *channel.State, b *book, in channel.Outpoint, 
 	switch {
 	case spend.Kind == ledger.SpendSettle && own:
 		w.broken("P6", "%s settles a lane on which it pays", p.name)
+	case spend.Kind == ledger.SpendSettle && b.copied && p.copied:
+		w.asks(p, st, b, spend.Total)
 	case spend.Kind == ledger.SpendSettle && (spend.Total != st.In.Total || spend.Total < b.ack.Total):
 		w.broken("P6", "%s settles at %d msat, has a voucher of %d and acknowledged %d", p.name, spend.Total, st.In.Total, b.ack.Total)
 	case spend.Kind == ledger.SpendRefund && (!own || st.Terms.Out.Expiry > w.chain.Height()):

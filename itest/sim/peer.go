@@ -39,6 +39,12 @@ type peer struct {
 	states map[channel.ID]*channel.State // as they are durable
 	budget channel.Msat                  // signed and not refused
 	made   map[[32]byte]bool             // transactions that were durable once
+
+	bumped map[[32]byte]bool // of them those of the wallet
+	backup []byte            // the owner's, newest that was kept
+	copied bool              // it goes on from a backup or its seed
+	sent   string            // last transaction of the wallet's
+	event  uint64            // last that its reader saw
 }
 
 const plenty = 1 << 40
@@ -53,6 +59,8 @@ type life struct {
 	rng    *rand.Rand
 	over   bool // it was killed: what its goroutines still do reaches nobody
 	ended  bool // Run returned
+
+	pruning bool
 }
 
 func (w *World) add(name string, change func(*daemon.Config)) *peer {
@@ -66,7 +74,7 @@ func (w *World) add(name string, change func(*daemon.Config)) *peer {
 	scheme, err := bitcoin.NewScheme("simnet")
 	w.must(err)
 	p := &peer{w: w, name: name, id: channel.PeerID("peer" + name), cfg: cfg, seed: append(seed[:], seed[:]...), scheme: scheme,
-		states: map[channel.ID]*channel.State{}, made: map[[32]byte]bool{}}
+		states: map[channel.ID]*channel.State{}, made: map[[32]byte]bool{}, bumped: map[[32]byte]bool{}}
 	p.cfg.FreeDisk, p.free = func() int64 { return p.free }, plenty
 	p.disk = newDisk(p)
 	p.wallet = w.chain.NewWallet(w.chain.NewChain(), fmt.Sprint(name, w.plan.Seed))
@@ -88,7 +96,7 @@ func (p *peer) boot() {
 	ctx, cancel := context.WithCancel(context.Background())
 	l.cancel = cancel
 	p.life = l
-	l.node, err = daemon.New(p.cfg, daemon.Deps{Store: p.disk.mem, Committer: committer{l}, Transport: l.host, Scheme: p.scheme,
+	l.node, err = daemon.New(p.cfg, daemon.Deps{Store: p.disk.mem, Journal: p.disk.journal, Backup: p.cipher(), Notices: p.disk.notices, Committer: committer{l}, Transport: l.host, Scheme: p.scheme,
 		Signer: &signing{Signer: signer, l: l}, Wallet: &purse{MemoryWallet: p.wallet, l: l}, Chain: &view{MemoryChain: l.chain, l: l}, Log: w.log(p),
 		Now:  func() time.Time { return time.Now().Add(p.skew) },
 		Rand: l.random, Go: func(f func()) { w.sched.spawn(l, "work", f) }, After: func(d time.Duration, f func()) { w.after(l, d, f) },
@@ -103,6 +111,7 @@ func (p *peer) boot() {
 		_ = l.node.Run(ctx)
 		l.ended = true
 	})
+	w.watches(ctx, l)
 }
 
 func (l *life) random(b []byte) {

@@ -24,6 +24,9 @@ func (p *Plan) fill(rng *rand.Rand) {
 	if one(2) {
 		p.Disk = rng.Float64() * 0.04
 	}
+	if one(2) {
+		p.Lazy = rng.Float64()
+	}
 	p.Crash = rng.Float64() * 0.002
 	p.Turns = 1500 + rng.IntN(3000)
 	p.Budget = 1_000_000_000_000
@@ -33,6 +36,8 @@ func (p *Plan) fill(rng *rand.Rand) {
 	p.Deposit = []channel.Sat{25_000, 60_000, 1_000_000}[rng.IntN(3)]
 	p.BlindCap = channel.Msat(rng.IntN(2) * rng.IntN(1_000_000))
 	p.Third = one(4)
+	p.Harm = one(3)
+	p.Burn = one(4)
 	p.Hostile = one(4)
 }
 
@@ -201,6 +206,9 @@ func (w *World) trouble(turns int) {
 		if w.rng.Float64() < w.plan.Crash {
 			w.crash(w.order[w.rng.IntN(len(w.order))])
 		}
+		if w.plan.Burn && w.rng.IntN(turns) == 0 {
+			w.burn(w.order[w.rng.IntN(len(w.order))])
+		}
 		if w.rng.IntN(30) == 0 {
 			w.event()
 		}
@@ -223,7 +231,11 @@ func (w *World) crash(p *peer) {
 // event is something that somebody does, or that goes wrong.
 func (w *World) event() {
 	p := w.order[w.rng.IntN(len(w.order))]
-	switch w.rng.IntN(10) {
+	switch w.rng.IntN(12) {
+	case 10:
+		w.inquire(p)
+	case 11:
+		w.owner(p)
 	case 0, 1, 2:
 		w.burst(p)
 	case 3:
@@ -247,8 +259,7 @@ func (w *World) machine(p *peer) {
 			p.boot()
 		}
 	case 2:
-		p.disk.nth, p.disk.next = 1+w.rng.IntN(4), []fault{failing, once}[w.rng.IntN(2)]
-		w.trace.note("%s disk will fail", p.name)
+		w.spoil(p)
 	case 3:
 		w.fill(p)
 	case 4:
@@ -353,6 +364,15 @@ func (w *World) burst(p *peer) {
 			w.ask(a)
 		}
 	}
+	if w.rng.IntN(6) == 0 {
+		w.spoil(p)
+	}
+}
+
+// spoil has a peer's disk fail while it writes what was just asked for.
+func (w *World) spoil(p *peer) {
+	p.disk.nth, p.disk.next = 1+w.rng.IntN(4), []fault{failing, once}[w.rng.IntN(2)]
+	w.trace.note("%s disk will fail", p.name)
 }
 
 // again asks for payments whose fate is not known, and for some whose fate is.

@@ -1,6 +1,7 @@
 package sim_test
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"os"
@@ -90,13 +91,22 @@ func report(t *testing.T, r sim.Result) {
 // The same seed gives the same trace to the byte.
 func TestSameSeedSameTrace(t *testing.T) {
 	for s := range uint64(5) {
-		a, b := simulate(t, sim.Plan{Seed: 100 + s}), simulate(t, sim.Plan{Seed: 100 + s})
+		var x, y bytes.Buffer
+		a, b := simulate(t, sim.Plan{Seed: 100 + s, Trace: &x}), simulate(t, sim.Plan{Seed: 100 + s, Trace: &y})
 		if a.Hash != b.Hash {
-			t.Errorf("seed %d: %s", 100+s, differ(a, b))
+			t.Errorf("seed %d: %d and %d steps: %s", 100+s, a.Steps, b.Steps, differ(x.String(), y.String()))
 		}
 	}
 }
 
-func differ(a, b sim.Result) string {
-	return fmt.Sprintf("%s and %s, %d and %d steps", a.Hash, b.Hash, a.Steps, b.Steps)
+// differ is the first line that differs.
+func differ(a, b string) string {
+	x, y := strings.Split(a, "\n"), strings.Split(b, "\n")
+	for i := range min(len(x), len(y)) {
+		if x[i] != y[i] {
+			from, to := max(i-12, 0), min(i+12, len(x), len(y))
+			return fmt.Sprintf("\n%s\n---\n%s", strings.Join(x[from:to], "\n"), strings.Join(y[i:to], "\n"))
+		}
+	}
+	return "one is longer"
 }

@@ -19,11 +19,14 @@ type Plan struct {
 
 	Net    Net
 	Slow   float64 // share of messages and writes that take their time
+	Lazy   float64 // share of writes that take longer than a message or two
 	Disk   float64 // share of writes that fail
 	Crash  float64 // chance of a crash at each step
 	Turns  int     // steps in which faults happen
 	Budget channel.Msat
 	Third  bool // a third peer
+	Burn   bool // a peer's machine is lost, and its owner has a backup or the seed
+	Harm   bool // a copy of the books is now and then older than the other, or gone
 
 	Deposit  channel.Sat
 	BlindCap channel.Msat
@@ -72,7 +75,7 @@ type World struct {
 
 	lanes     map[channel.LaneID]*book
 	laneOrder []*book
-	jumped    bool // a clock went ahead by a day
+	burned    bool // a machine was lost
 	apps      []*payment
 	fees      map[channel.Outpoint]paid // of the dearest transaction that a peer published for an output
 
@@ -94,6 +97,13 @@ type timer struct {
 type hold struct{ at time.Time }
 
 func (h *hold) over() bool { return !time.Now().Before(h.at) }
+
+// brief is draw for a shorter while and a share of its own.
+func (h *hold) brief(w *World, share float64) {
+	if h.draw(w); !w.calm && h.at.IsZero() && w.rng.Float64() < share {
+		h.at = time.Now().Add(time.Duration(w.rng.IntN(200)) * time.Millisecond)
+	}
+}
 
 func (h *hold) draw(w *World) {
 	h.at = time.Time{}

@@ -102,13 +102,10 @@ func (w *MemoryWallet) Balance(ctx context.Context) (ledger.Balance, error) {
 
 // waiting is what the wallet knows to be unconfirmed: the mempool and what it was told of.
 func (w *MemoryWallet) waiting() []*btcutil.Tx {
-	w.recorded = slices.DeleteFunc(w.recorded, func(tx *btcutil.Tx) bool {
-		_, mined := w.net.mined[*tx.Hash()]
-		return mined || w.conflicts(tx)
-	})
 	all := slices.Clone(w.net.waiting)
-	for _, tx := range w.recorded {
-		if !w.net.pool.IsTransactionInPool(tx.Hash()) {
+	for _, tx := range w.recorded { // they stay there: a reorganisation may take them out of their block
+		_, mined := w.net.mined[*tx.Hash()]
+		if !mined && !w.net.pool.IsTransactionInPool(tx.Hash()) && !w.conflicts(tx) {
 			all = append(all, tx)
 		}
 	}
@@ -392,14 +389,35 @@ func (w *MemoryWallet) History(ctx context.Context, fn func(raw []byte, height u
 	}
 	for _, l := range lines {
 		raw, _, err := w.net.Transaction(l.ID)
-		if err == nil {
-			err = fn(raw, l.Height)
-		}
 		if err != nil {
+			raw, err = w.kept(l.ID), nil
+		}
+		if err = fn(raw, l.Height); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// kept is a transaction that the wallet keeps and the network has forgotten.
+func (w *MemoryWallet) kept(txid [32]byte) []byte {
+	w.net.mu.Lock()
+	defer w.net.mu.Unlock()
+	for _, tx := range w.recorded {
+		if *tx.Hash() == chainhash.Hash(txid) {
+			return serialize(tx.MsgTx())
+		}
+	}
+	return nil
+}
+
+// Rebroadcast publishes what is not in a block once more, as wallets do when they start.
+func (w *MemoryWallet) Rebroadcast() {
+	w.net.mu.Lock()
+	defer w.net.mu.Unlock()
+	for _, tx := range w.waiting() {
+		_ = w.net.accept(tx) // it is there already, or void
+	}
 }
 
 // line sums up what a transaction did to the wallet; ok is false when it does not concern it.
