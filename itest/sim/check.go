@@ -61,7 +61,8 @@ func (w *World) learn(p *peer, st *channel.State) {
 }
 
 // signed is called before a voucher is signed.
-func (w *World) signed(p *peer, lane ledger.Lane, total channel.Msat) {
+func (w *World) signed(l *life, lane ledger.Lane, total channel.Msat) {
+	p := l.p
 	b := w.lanes[lane.Terms.ID()]
 	switch {
 	case b == nil:
@@ -75,6 +76,9 @@ func (w *World) signed(p *peer, lane ledger.Lane, total channel.Msat) {
 	}
 	if st := b.state(p); st != nil && st.Phase > channel.PhaseOpen {
 		w.broken("P1", "%s signs in phase %s", p.name, st.Phase)
+	}
+	if l.unheard(b) {
+		w.broken("P1", "%s signs before its peer told what it has", p.name)
 	}
 	b.signed = max(b.signed, total)
 }

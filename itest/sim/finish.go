@@ -130,8 +130,32 @@ func (w *World) finish() {
 		return w.over()
 	})
 	w.turns(300)
+	w.forgetful()
 	w.quiet()
 	w.count()
+}
+
+// forgetful takes the newest blocks away when every channel is over, and what they held: none of that may have
+// been what a channel ended with, for nobody looks after it any more.
+func (w *World) forgetful() {
+	if w.rng.IntN(2) == 0 {
+		return
+	}
+	w.reorganise(1 + w.rng.IntN(5))
+	for _, id := range w.chain.Mempool() {
+		w.chain.Evict(id)
+	}
+	w.mine(1)
+	for _, b := range w.laneOrder {
+		st := b.state(b.payee)
+		if st == nil || st.InFunding.Claimed == (channel.Outpoint{}) || st.InFunding.Spend == nil {
+			continue
+		}
+		if _, _, err := w.look.Unspent(context.Background(), st.InFunding.Claimed); err == nil {
+			w.broken("P3", "%s's lane of %s is over for both, and its funding is unspent", b.terms.ID().String()[:8], b.payer.name)
+		}
+	}
+	w.turns(300)
 }
 
 // quiet mines what wallets and nodes published last.

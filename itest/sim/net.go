@@ -71,10 +71,13 @@ func (h *host) Dial(ctx context.Context, addr string) (wire.Conn, error) {
 	return w.connect(h, to.life.host), nil
 }
 
+func newConn(h *host, peer channel.PeerID) *conn {
+	return &conn{h: h, peer: peer, done: make(chan struct{}), changed: make(chan struct{}), told: map[channel.ID]bool{}, heard: map[channel.ID]bool{}}
+}
+
 // connect joins two hosts.
 func (w *World) connect(a, b *host) *conn {
-	at, bt := &conn{h: a, peer: b.l.p.id, done: make(chan struct{}), changed: make(chan struct{})},
-		&conn{h: b, peer: a.l.p.id, done: make(chan struct{}), changed: make(chan struct{})}
+	at, bt := newConn(a, b.l.p.id), newConn(b, a.l.p.id)
 	at.other, bt.other = bt, at
 	w.conns = append(w.conns, at, bt)
 	w.trace.note("%s and %s are connected", a.l.p.name, b.l.p.name)
@@ -137,6 +140,8 @@ type conn struct {
 	changed chan struct{}
 	ended   bool
 	until   hold
+
+	told, heard map[channel.ID]bool // channels whose resync left, and was read
 }
 
 func (c *conn) Peer() channel.PeerID  { return c.peer }
@@ -151,6 +156,7 @@ func (c *conn) Send(msg []byte) error {
 		return wire.ErrClosed
 	}
 	w := c.h.l.p.w
+	greeted(c.told, msg)
 	if c.h.l.p.hostile {
 		msg = c.twist(msg)
 	} else {
@@ -168,6 +174,7 @@ func (c *conn) Recv() ([]byte, error) {
 		if len(c.inbox) > 0 {
 			msg := c.inbox[0]
 			c.inbox = c.inbox[1:]
+			greeted(c.heard, msg)
 			return msg, nil
 		}
 		if c.ended {

@@ -175,7 +175,7 @@ type signing struct {
 
 func (s *signing) SignVoucher(lane ledger.Lane, index uint32, total channel.Msat) (channel.Signature, error) {
 	if !s.l.over {
-		s.l.p.w.signed(s.l.p, lane, total)
+		s.l.p.w.signed(s.l, lane, total)
 	}
 	return s.Signer.SignVoucher(lane, index, total)
 }
