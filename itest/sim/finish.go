@@ -17,7 +17,9 @@ func (w *World) heal() {
 	w.censored = 0
 	for _, p := range w.order {
 		p.away, p.free = false, plenty
-		p.wallet.Rebroadcast()
+		if p.copied {
+			p.wallet.Rebroadcast() // as wallets do when they start; of a node that has its records it would hide what the node does not
+		}
 		if p.disk.fault == full {
 			p.disk.fault = healthy
 		}

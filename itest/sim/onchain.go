@@ -34,6 +34,11 @@ func (p *peer) keep(st *channel.State) {
 			p.made[own.TxID] = true
 		}
 	}
+	for _, o := range st.OutFunding.Seen {
+		if o.Return != nil {
+			p.made[o.Return.TxID] = true
+		}
+	}
 }
 
 // keepOther notes the transactions that have records of their own: settlements of many lanes, and what the
