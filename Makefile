@@ -11,7 +11,7 @@ RUNS     ?= 20
 SEED     ?= 1
 GAMES    ?= 10000
 
-.PHONY: agree help build demo test sim sim-power lint bench fuzz judge feegames mutate soak powerloss install clean
+.PHONY: agree help build demo test sim sim-cover sim-power lint bench fuzz judge feegames mutate soak powerloss install clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: ## all tests, end to end too (TESTS=./channel/... for some)
 
 sim: ## simulate two nodes with all that can go wrong (SEED=n RUNS=m)
 	$(GO) test ./itest/sim -count=1 -v -run '^TestSeeds$$' -timeout 0 -args -seed=$(SEED) -runs=$(RUNS)
+
+sim-cover: ## how much of the daemon 20 seeds of the simulation run
+	$(GO) test ./itest/sim -count=1 -run '^TestSeeds$$' -coverpkg=./daemon -coverprofile=sim-cover.out -args -seed=$(SEED) -runs=$(RUNS)
 
 sim-power: ## plant one bug after another and see which of them the simulation finds
 	$(GO) test ./itest/sim -tags planted -count=1 -v -run '^TestPower$$' -timeout 0
