@@ -30,7 +30,7 @@ sim: ## simulate two nodes with all that can go wrong (SEED=n RUNS=m)
 	$(GO) test ./itest/sim -count=1 -v -run '^TestSeeds$$' -timeout 0 -args -seed=$(SEED) -runs=$(RUNS)
 
 sim-cover: ## how much of the daemon 20 seeds of the simulation run
-	$(GO) test ./itest/sim -count=1 -run '^TestSeeds$$' -coverpkg=./daemon -coverprofile=sim-cover.out -args -seed=$(SEED) -runs=$(RUNS)
+	$(GO) test ./itest/sim -count=1 -run '^TestSeeds$$' -coverpkg=./daemon -coverprofile=coverage.out -args -seed=$(SEED) -runs=$(RUNS)
 
 sim-power: ## plant one bug after another and see which of them the simulation finds
 	$(GO) test ./itest/sim -tags planted -count=1 -v -run '^TestPower$$' -timeout 0
