@@ -26,6 +26,7 @@ var connectCodes = map[channel.Code]connect.Code{
 	channel.CodeInsufficient:      connect.CodeFailedPrecondition,
 	channel.CodeNoCredit:          connect.CodeFailedPrecondition,
 	channel.CodeBadProof:          connect.CodeInvalidArgument,
+	channel.CodeBadSignature:      connect.CodeInvalidArgument,
 	channel.CodeInsufficientFunds: connect.CodeFailedPrecondition,
 	channel.CodeIDConflict:        connect.CodeAlreadyExists,
 	channel.CodeLimit:             connect.CodeResourceExhausted,

@@ -298,7 +298,7 @@ func TestFaultsArriveWhole(t *testing.T) {
 	for _, code := range []channel.Code{
 		channel.CodeBadRequest, channel.CodeNotFound, channel.CodeAmbiguous, channel.CodeUnknownPeer,
 		channel.CodePeerUnreachable, channel.CodePeerRefused, channel.CodeIncompatible, channel.CodeNotOpen,
-		channel.CodeExpiring, channel.CodeInsufficient, channel.CodeNoCredit, channel.CodeBadProof, channel.CodeInsufficientFunds, channel.CodeIDConflict,
+		channel.CodeExpiring, channel.CodeInsufficient, channel.CodeNoCredit, channel.CodeBadProof, channel.CodeBadSignature, channel.CodeInsufficientFunds, channel.CodeIDConflict,
 		channel.CodeLimit, channel.CodeApproval, channel.CodeFrozen, channel.CodeRefused, channel.CodeChainUnreachable, channel.CodeNotReady,
 		channel.CodePending, channel.CodeDiskFull, channel.CodeRejected, channel.CodeUnsupported,
 		channel.CodeStopping, channel.CodeFailure,

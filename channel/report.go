@@ -21,7 +21,8 @@ const (
 	CodeExpiring          Code = "channel_expiring"      // too near the lane's expiry
 	CodeInsufficient      Code = "insufficient_capacity" // more than is spendable on the channel
 	CodeNoCredit          Code = "insufficient_credit"   // vouchers do not cover it, or the draw was authorised for less
-	CodeBadProof          Code = "bad_proof"             // a voucher's signature or a binding's code is wrong
+	CodeBadProof          Code = "bad_proof"             // a binding's code is wrong
+	CodeBadSignature      Code = "bad_signature"         // a voucher's signature is wrong
 	CodeInsufficientFunds Code = "insufficient_funds"    // more than the on-chain wallet has
 	CodeIDConflict        Code = "id_conflict"           // the payment id was used for something else
 	CodeLimit             Code = "limit"                 // the node's own policy says no

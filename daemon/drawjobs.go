@@ -191,9 +191,6 @@ type drawn struct {
 	blind  channel.Msat              // allowed without a look at the chain, of what is being carried out
 }
 
-// drawMail is mail about draws that is no event of the worker.
-type drawMail interface{ apply(d *driver, box *outbox) }
-
 type (
 	askMail struct {
 		job *askJob

@@ -48,6 +48,9 @@ type driver struct {
 	watchers   []chan struct{} // closed after the next turn: waiting API calls look again
 }
 
+// carried is mail that says itself what to do: about roots and draws.
+type carried interface{ apply(d *driver, box *outbox) }
+
 // Mail of a driver, beside the events of its worker.
 type (
 	committed struct {
@@ -259,8 +262,6 @@ func (d *driver) handle(box *outbox, m any) {
 	case payEvent:
 		d.meet(box, m.in)
 		d.turn(box, m)
-	case drawMail:
-		m.apply(d, box)
 	case parted:
 		if m.s.num == d.met {
 			d.close.session, d.giveback.session, d.roots.spoken = nil, nil, false
@@ -273,13 +274,13 @@ func (d *driver) handle(box *outbox, m any) {
 		}
 		if m.s.num >= d.met { // what an older session still had to say is over
 			d.meet(box, m.s)
-			if r, ok := m.event.(rootMail); ok {
+			if r, ok := m.event.(carried); ok {
 				r.apply(d, box)
 			} else {
 				d.turn(box, m.event)
 			}
 		}
-	case rootMail:
+	case carried:
 		m.apply(d, box)
 	case applied:
 		d.turn(box, m.event)

@@ -70,9 +70,7 @@ type signedRoot struct {
 	peaks []receipt.Hash
 }
 
-// rootMail is mail about roots: what the peer says, what the work beside the channel found, the clock.
-type rootMail interface{ apply(d *driver, box *outbox) }
-
+// Mail about roots: what the peer says, what the work beside the channel found, the clock.
 type (
 	rootTick   struct{}
 	rootWanted struct{ out bool } // somebody waits for a checkpoint over all that there is

@@ -53,7 +53,7 @@ func (n *Node) fault(err error) error {
 	case channel.KindCredit:
 		code = channel.CodeNoCredit
 	case channel.KindBadVoucher:
-		code = channel.CodeBadProof
+		code = channel.CodeBadSignature
 	case channel.KindConflict:
 		code = channel.CodeIDConflict
 	case channel.KindUnknown:

@@ -257,6 +257,8 @@ func kindOf(c channel.Code) ProblemKind {
 		return ProblemChannelFinalized
 	case channel.CodeBadProof, channel.CodeBadRequest:
 		return ProblemVerification
+	case channel.CodeBadSignature:
+		return ProblemSignature
 	case channel.CodeInsufficient:
 		return ProblemDeposit
 	case channel.CodeNoCredit:

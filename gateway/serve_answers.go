@@ -84,12 +84,12 @@ func (a *answers) put(s *stored) {
 	}
 	a.byKey[s.key] = a.order.PushFront(s)
 	a.bytes += s.size()
-	for a.bytes > a.maxBytes || a.order.Len() > a.maxCount {
-		oldest := a.order.Back()
-		if oldest.Value.(*stored) == s {
-			return // at least this one
+	for e := a.order.Back(); e != a.order.Front() && (a.bytes > a.maxBytes || a.order.Len() > a.maxCount); {
+		older := e
+		e = e.Prev()
+		if !older.Value.(*stored).running { // the place of a request that runs keeps its repeat from being charged
+			a.drop(older)
 		}
-		a.drop(oldest)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,7 +24,8 @@ const unlockPath = "/.well-known/runnel/unlock/"
 // unlockLife is how long a page can be paid, and used when it was.
 const unlockLife = 15 * time.Minute
 
-// maxUnlocks bounds the pages that wait; with more, the oldest have to be loaded again.
+// maxUnlocks bounds the pages that wait; with more, the oldest have to be loaded again. Those that are paid, or being
+// paid, stay: they cost more than memory.
 const maxUnlocks = 10_000
 
 // unlocked are the pages that wait for payment or were paid. Safe for concurrent use.
@@ -47,10 +49,14 @@ func (u *unlocked) add(target string, now time.Time) string {
 	if u.pages == nil {
 		u.pages = map[string]*unlockPage{}
 	}
-	for len(u.order) >= maxUnlocks || len(u.order) > 0 && (u.pages[u.order[0]] == nil || now.After(u.pages[u.order[0]].until)) {
-		delete(u.pages, u.order[0])
-		u.order = u.order[1:]
-	}
+	u.order = slices.DeleteFunc(u.order, func(old string) bool {
+		p := u.pages[old]
+		over := p == nil || now.After(p.until) || len(u.pages) >= maxUnlocks && !p.taken && !p.paid
+		if over {
+			delete(u.pages, old)
+		}
+		return over
+	})
 	u.pages[token], u.order = &unlockPage{target: target, until: now.Add(unlockLife)}, append(u.order, token)
 	return token
 }
@@ -103,6 +109,9 @@ func (u *unlocked) restore(token string, p *unlockPage) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.pages[token] = p
+	if !slices.Contains(u.order, token) {
+		u.order = append(u.order, token)
+	}
 }
 
 const unlockCookie = "runnel-unlock"

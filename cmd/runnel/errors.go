@@ -71,6 +71,7 @@ var advice = map[channel.Code]struct {
 	channel.CodeInsufficient:      {exitRefused, "`runnel channels` shows what is spendable; what was received is not; open another channel for more"},
 	channel.CodeNoCredit:          {exitRefused, "the payer has to authorise more"},
 	channel.CodeBadProof:          {exitRefused, "ask the payer's node for a new authorisation of this very request"},
+	channel.CodeBadSignature:      {exitRefused, "ask the payer's node for a new authorisation of this very request"},
 	channel.CodeInsufficientFunds: {exitRefused, "`runnel balance` shows what is there, `runnel address` gives an address to fund"},
 	channel.CodeIDConflict:        {exitRefused, "leave --id away for a new payment; with it, repeat the old one exactly"},
 	channel.CodeLimit:             {exitRefused, "the node's own limits say no: `runnel limits` shows them"},

@@ -22,7 +22,7 @@ func TestExitCodes(t *testing.T) {
 		channel.CodeFailure: 1, channel.CodePeerUnreachable: 1, channel.CodeRefused: 1, channel.CodeRejected: 1,
 		channel.CodeChainUnreachable: 1, channel.CodeStopping: 1, "something_new": 1,
 		channel.CodeBadRequest: 2, channel.CodeAmbiguous: 2,
-		channel.CodeInsufficient: 4, channel.CodeNoCredit: 4, channel.CodeBadProof: 4, channel.CodeInsufficientFunds: 4, channel.CodeLimit: 4, channel.CodeApproval: 4, channel.CodeFrozen: 4, channel.CodeNotOpen: 4,
+		channel.CodeInsufficient: 4, channel.CodeNoCredit: 4, channel.CodeBadProof: 4, channel.CodeBadSignature: 4, channel.CodeInsufficientFunds: 4, channel.CodeLimit: 4, channel.CodeApproval: 4, channel.CodeFrozen: 4, channel.CodeNotOpen: 4,
 		channel.CodeExpiring: 4, channel.CodeIDConflict: 4, channel.CodeUnknownPeer: 4, channel.CodePeerRefused: 4,
 		channel.CodeIncompatible: 4, channel.CodeNotFound: 4, channel.CodeDiskFull: 4, channel.CodeNotReady: 4,
 		channel.CodePending: 5,

@@ -73,7 +73,7 @@ func (l *lane) refuse(req *channel.ChargeRequest) error {
 	case req.Total > l.capacity:
 		return channel.Faultf(channel.CodeInsufficient, "a voucher over %d msat is above the channel's %d", req.Total, l.capacity)
 	case req.Total > l.total && req.Signature != l.sign(req.Total):
-		return channel.Faultf(channel.CodeBadProof, "the signature over %d msat is wrong", req.Total)
+		return channel.Faultf(channel.CodeBadSignature, "the signature over %d msat is wrong", req.Total)
 	case b.Raise != 0 && req.Amount > 0:
 		return channel.Faultf(channel.CodeBadRequest, "what raises draw %d draws nothing itself", b.Raise)
 	case req.Amount > b.Max:
