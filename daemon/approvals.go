@@ -318,11 +318,12 @@ func (n *Node) Deny(_ context.Context, id string) (channel.Approval, error) {
 
 // Approve carries a request out that waits. Whatever it is called again, a request is carried out once.
 func (n *Node) Approve(ctx context.Context, id string) (channel.Approved, error) {
-	r, err := n.sayYes(id)
+	yes, err := n.sayYes(id)
 	if err != nil {
 		return channel.Approved{}, err
 	}
-	var out channel.Approved
+	own := *yes // several may say yes at once
+	r, out := &own, channel.Approved{}
 	switch r.Kind {
 	case kindDraw:
 		return channel.Approved{Approval: r.info()}, nil

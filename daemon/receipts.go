@@ -162,6 +162,15 @@ func (n *Node) askRoot(ctx context.Context, p *found) error {
 	return nil
 }
 
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
 // awaitRoot returns when there may be a new checkpoint, or it is time to ask again.
 func (n *Node) awaitRoot(ctx context.Context, p *found, changed <-chan struct{}) error {
 	again := make(chan struct{})
@@ -170,12 +179,18 @@ func (n *Node) awaitRoot(ctx context.Context, p *found, changed <-chan struct{})
 		select {
 		case <-changed:
 		case <-again:
-			return nil
 		case <-n.ctx.Done():
-			return channel.Faultf(channel.CodeStopping, "the daemon is stopping")
 		case <-ctx.Done():
+		}
+		n.woke()
+		switch { // several may have come at once
+		case n.ctx.Err() != nil:
+			return channel.Faultf(channel.CodeStopping, "the daemon is stopping")
+		case ctx.Err() != nil:
 			return channel.Faultf(channel.CodePending, "the peer has not signed for payment %s in time", p.ID).
 				WithHint("the payment itself is done; ask for the receipt again when the peer is there: runnel peers")
+		case isClosed(again):
+			return nil
 		}
 		next, done := make(chan struct{}), false
 		n.read(p.d, func(d *driver) {

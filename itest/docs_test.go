@@ -226,7 +226,7 @@ func TestLimitsInProtocol(t *testing.T) {
 		"channel.MaxFramePayments": channel.MaxFramePayments, "channel.DefaultWindow": channel.DefaultWindow, "channel.MaxWindow": channel.MaxWindow,
 		"channel.MaxPayoutScript": channel.MaxPayoutScript, "channel.MaxCloseInputs": channel.MaxCloseInputs,
 		"channel.DeepConfirmations": channel.DeepConfirmations, "channel.CloseTimeout": channel.CloseTimeout, "channel.AskBlocks": channel.AskBlocks,
-		"channel.DrawWindow": channel.DrawWindow, "channel.MaxOpenDraws": channel.MaxOpenDraws, "channel.MaxReportDraws": channel.MaxReportDraws,
+		"channel.DrawWindow": channel.DrawWindow, "channel.MaxAway": channel.MaxAway, "channel.MaxOpenDraws": channel.MaxOpenDraws, "channel.MaxReportDraws": channel.MaxReportDraws,
 		"wire.MaxMessage": wire.MaxMessage, "wire.MaxHello": wire.MaxHello, "wire.MaxCold": wire.MaxCold, "wire.MaxAckRefused": wire.MaxAckRefused,
 		"wire.MaxCloseTx": wire.MaxCloseTx, "wire.MaxVersions": wire.MaxVersions, "wire.MaxFeatures": wire.MaxFeatures,
 		"wire.MaxFeatureBit": wire.MaxFeatureBit, "wire.MaxAgentBytes": wire.MaxAgentBytes, "wire.MaxCodeBytes": wire.MaxCodeBytes, "wire.MaxTime": wire.MaxTime,

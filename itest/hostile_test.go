@@ -59,7 +59,7 @@ var misdeeds = []struct {
 		m.Total = d.total - 1000
 		f.sign(d, m, m.Total)
 		f.say(m)
-	}, "is below the newest over 6000000", true, false},
+	}, "does not cover the payments", true, false},
 	{"a voucher that covers too little", func(f *foe, d *deal) {
 		m := f.frame(d, 1000)
 		m.Total = d.total + 999
@@ -76,7 +76,7 @@ var misdeeds = []struct {
 		m := f.frame(d, 1000)
 		m.Total = 0
 		f.say(m)
-	}, "is below the newest", true, false},
+	}, "does not cover the payments", true, false},
 	{"a voucher above the deposit", func(f *foe, d *deal) {
 		m := f.frame(d, 1000)
 		m.Total = d.out.Capacity() + 1

@@ -463,7 +463,7 @@ type Approval struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Of a payment, its payment id.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// pay, open or send.
+	// pay, draw, open or send. A draw that is approved is authorised when it is asked for again.
 	Kind       string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
 	AmountMsat uint64 `protobuf:"varint,3,opt,name=amount_msat,json=amountMsat,proto3" json:"amount_msat,omitempty"`
 	// A peer, a channel or an address.
