@@ -32,6 +32,7 @@ type driver struct {
 	// Only the running goroutine touches the rest.
 	w          *worker
 	boxes      []*outbox // on their way to the disk, oldest first
+	turning    *outbox   // what this turn made so far
 	chained    []byte    // own lane's record as the last of them writes it; nil in a new channel
 	commits    uint64
 	lazy       *outbox                 // answers that may wait for the next commit
@@ -183,6 +184,7 @@ func (d *driver) take() []any {
 func (d *driver) run() {
 	for mail := d.take(); len(mail) > 0; mail = d.take() {
 		box := &outbox{}
+		d.turning = box
 		acted := false
 		for _, m := range mail {
 			_, looking := m.(inspect)
@@ -193,6 +195,7 @@ func (d *driver) run() {
 			more = d.gather(box)
 			d.flush(box)
 			box = &outbox{}
+			d.turning = box
 		}
 		d.phase.Store(uint32(d.w.st.Phase))
 		if acted {

@@ -328,8 +328,10 @@ func (d *driver) unwrittenRefusals() map[uint64][]channel.Refusal {
 	for _, b := range d.boxes {
 		note(b)
 	}
-	if d.lazy != nil {
-		note(d.lazy)
+	for _, b := range []*outbox{d.lazy, d.turning} {
+		if b != nil {
+			note(b)
+		}
 	}
 	return found
 }
