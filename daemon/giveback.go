@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/runnel/runnel/channel"
@@ -39,7 +38,7 @@ func isReturn(m wire.Message) bool {
 
 func (n *Node) toReturns(s *session, id channel.ID, m channel.Message) error {
 	if !s.returns {
-		return errors.New("a message for a feature that was not agreed")
+		return errNotAgreed
 	}
 	return n.toChannel(s, id, m)
 }

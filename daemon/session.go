@@ -195,7 +195,10 @@ func (n *Node) listen(s *session) error {
 	}
 }
 
-var errForeign = errors.New("the peer speaks of a lane or channel that it has no part in")
+var (
+	errForeign   = errors.New("the peer speaks of a lane or channel that it has no part in")
+	errNotAgreed = errors.New("a message for a feature that was not agreed")
+)
 
 func (n *Node) route(s *session, m wire.Message) error {
 	switch m := m.(type) {
@@ -208,17 +211,17 @@ func (n *Node) route(s *session, m wire.Message) error {
 	case *channel.Ready:
 		return n.toLane(s, m.Lane, channel.Received{Msg: m})
 	case *channel.Root:
-		return n.toRoots(s, m.Log.Lane, m)
+		return n.toLaneIf(s.roots, s, m.Log.Lane, rootEvent{m})
 	case *channel.RootAck:
-		return n.toRoots(s, m.Log.Lane, m)
+		return n.toLaneIf(s.roots, s, m.Log.Lane, rootEvent{m})
 	case *channel.RootRequest:
-		return n.toRoots(s, m.Lane, m)
+		return n.toLaneIf(s.roots, s, m.Lane, rootEvent{m})
 	case *channel.Draws:
-		return n.toDraws(s, m.Lane, m)
+		return n.toLaneIf(s.draws, s, m.Lane, channel.Received{Msg: m})
 	case *channel.DrawsAck:
-		return n.toDraws(s, m.Lane, m)
+		return n.toLaneIf(s.draws, s, m.Lane, channel.Received{Msg: m})
 	case *channel.DrawsVoid:
-		return n.toDraws(s, m.Lane, m)
+		return n.toLaneIf(s.draws, s, m.Lane, channel.Received{Msg: m})
 	case *channel.Newest:
 		return n.toLane(s, m.Lane, channel.Received{Msg: m})
 	case *channel.Open:
@@ -265,18 +268,12 @@ func (n *Node) toLane(s *session, lane channel.LaneID, event any) error {
 	return nil
 }
 
-func (n *Node) toRoots(s *session, lane channel.LaneID, m channel.Message) error {
-	if !s.roots {
-		return errors.New("a message for a feature that was not agreed")
+// toLaneIf is for messages of a feature that the hellos may have agreed on.
+func (n *Node) toLaneIf(agreed bool, s *session, lane channel.LaneID, event any) error {
+	if !agreed {
+		return errNotAgreed
 	}
-	return n.toLane(s, lane, rootEvent{m})
-}
-
-func (n *Node) toDraws(s *session, lane channel.LaneID, m channel.Message) error {
-	if !s.draws {
-		return errors.New("a message for a feature that was not agreed")
-	}
-	return n.toLane(s, lane, channel.Received{Msg: m})
+	return n.toLane(s, lane, event)
 }
 
 // toChannel posts a message to its channel. A peer that speaks of a channel that we don't have is told
