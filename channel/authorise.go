@@ -251,3 +251,17 @@ func (s *State) resolveDraws() []Effect {
 	sp := s.OutFunding.Spend
 	return []Effect{SaveDraws{Out: true}, Save{}, DrawsOver{Open: open, Taken: sp != nil && sp.Kind == SpentSettled}}
 }
+
+// DrawFate is what came of an authorisation that no report told of. It stays pending where nobody can know.
+func (s *State) DrawFate(n uint64) PayStatus {
+	sp := s.OutFunding.Spend
+	switch {
+	case s.OutDraws.find(n) >= 0 || sp == nil || !s.deep(sp.Height):
+		return PayPending
+	case sp.Kind == SpentSettled: // with all that was vouchered
+		return PayAcknowledged
+	case sp.Kind != SpentRefunded && s.Out.Frozen == FrozenUnproven: // what it took is only known in all
+		return PayPending
+	}
+	return PayRefused
+}

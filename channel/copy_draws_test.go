@@ -1,6 +1,9 @@
 package channel
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 // Copies of records that are older than what was said since, with draws: vouchers then go on without frames.
 
@@ -115,6 +118,37 @@ func TestProofOfPaymentsFromCredit(t *testing.T) {
 	}
 }
 
+// A copy of the payer's data from before draws that it paid from credit and had answered: no voucher is newer, and
+// the payee has nothing left to report. What the payee says shows the copy's age, if our vouchers cover it.
+func TestCopyThatForgotDraws(t *testing.T) {
+	open := func(s *State) {
+		s.Out.Total, s.OutDraws = 9_000, &OutDraws{Next: 5, Count: 2, Drawn: 1_000, Hash: [32]byte{1}, Open: []OpenDraw{{N: 3, Max: 400}, {N: 4, Max: 600}}}
+	}
+	says := func(s *State, draws uint64, drawn Msat) (State, []Effect) {
+		r := LaneReport{NextSeq: s.Out.NextSeq, Total: 9_000, Spent: s.Out.Spent, Hash: s.Out.Hash, Draws: draws, Drawn: drawn, DrawHash: [32]byte{2}}
+		return takes(t, s, Received{&Resync{Channel: s.Terms.ID, Phase: PhaseOpen, In: r}})
+	}
+	after, effects := says(with(open), 5, 1_700)
+	if after.Out.Frozen != FrozenUnproven || after.Phase != PhaseRecovering || after.OutDraws.Count != 5 || after.OutDraws.Drawn != 1_700 {
+		t.Errorf("%s, %s, %+v", after.Phase, after.Out.Frozen, after.OutDraws)
+	}
+	if !has[Alert](effects) || !slices.ContainsFunc(effects, func(e Effect) bool { o, ok := e.(DrawsOver); return ok && o.Taken && len(o.Open) == 2 }) {
+		t.Errorf("what was open is forgotten: %v", effects)
+	}
+	if again, effects := says(&after, 5, 1_700); has[Alert](effects) || again.OutDraws.Count != 5 {
+		t.Errorf("told twice: %v", effects)
+	}
+	for name, c := range map[string]struct {
+		draws uint64
+		drawn Msat
+	}{"all were authorised": {4, 1_700}, "more than the vouchers cover": {5, 9_001}, "so much that it overflows": {5, 1<<64 - 1}} {
+		after, effects := says(with(open), c.draws, c.drawn)
+		if after.Out.Frozen != NotFrozen || after.Phase != PhaseOpen || after.OutDraws.Count != 2 || has[Alert](effects) {
+			t.Errorf("%s: %s, %s, %+v", name, after.Phase, after.Out.Frozen, after.OutDraws)
+		}
+	}
+}
+
 // Nobody is told of draws who does not know the word.
 func TestNoReportsToAProgramWithoutDraws(t *testing.T) {
 	s := with(func(s *State) {
@@ -141,6 +175,35 @@ func TestStopThatForgot(t *testing.T) {
 		after, effects := takes(t, s, m)
 		if after.Closing.Peers == nil || after.Out.Frozen != FrozenRegress || !has[Alert](effects) {
 			t.Errorf("%s: %v, %s", name, effects, after.Out.Frozen)
+		}
+	}
+}
+
+// What came of an authorisation without a report is known when the chain has decided, if at all.
+func TestDrawFate(t *testing.T) {
+	for name, c := range map[string]struct {
+		kind   SpendKind
+		change func(*State)
+		want   PayStatus
+	}{
+		"settled with all":            {SpentSettled, nil, PayAcknowledged},
+		"ended together":              {SpentTogether, nil, PayRefused},
+		"refunded":                    {SpentRefunded, nil, PayRefused},
+		"ended together, an old copy": {SpentTogether, old, PayPending},
+		"refunded, an old copy":       {SpentRefunded, old, PayRefused},
+		"not deep":                    {SpentSettled, func(s *State) { s.OutFunding.Spend.Height = s.Tip }, PayPending},
+		"open":                        {SpentSettled, func(s *State) { s.OutDraws = &OutDraws{Next: 8, Open: []OpenDraw{{N: 7}}} }, PayPending},
+		"not spent":                   {0, func(s *State) { s.OutFunding.Spend = nil }, PayPending},
+	} {
+		s := with(func(s *State) {
+			s.Tip = 1_000
+			s.OutFunding.Spend = &Spend{Kind: c.kind, Height: 900}
+			if c.change != nil {
+				c.change(s)
+			}
+		})
+		if got := s.DrawFate(7); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
 	}
 }

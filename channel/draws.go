@@ -94,6 +94,14 @@ func (d *OutDraws) hash() (h [32]byte) {
 	return h
 }
 
+// open is how many authorisations the payee has not told of.
+func (d *OutDraws) open() uint64 {
+	if d == nil {
+		return 0
+	}
+	return uint64(len(d.Open))
+}
+
 // taken is what no other payment may use: drawn, or authorised and perhaps drawn.
 func (d *OutDraws) taken() (sum Msat) {
 	if d == nil {

@@ -207,8 +207,8 @@ type (
 		Draws []Draw
 		Max   []Msat // Out: what was authorised for each, 0 where that is not known
 	}
-	// DrawsOver tells of own authorisations of which nothing will be heard any more: Taken if the payee took
-	// all that was vouchered, otherwise nothing was drawn for them.
+	// DrawsOver tells of own authorisations of which nothing need be heard any more: Taken if the payee took
+	// all that was vouchered or may have drawn for them, otherwise nothing was drawn.
 	DrawsOver struct {
 		Open  []OpenDraw
 		Taken bool

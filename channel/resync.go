@@ -62,6 +62,9 @@ func (s *State) resynced(r *Resync) ([]Effect, error) {
 	switch {
 	case r.In.NextSeq > s.Out.NextSeq || r.In.Total > s.Out.Total:
 		return append(effects, CheckProof{Report: r.In}), nil
+	case s.forgotDraws(r.In):
+		s.sync()
+		return append(append(effects, s.behind(r.In)...), s.sendUnacked(r.In.NextSeq)...), nil
 	case s.OutFunding.Spend == nil && (r.In.NextSeq < s.Out.Acked || r.In.Spent < s.Out.Spent || r.In.Draws < s.OutDraws.count()): // a spend decides, not the peer
 		s.sync()
 		return append(append(effects, s.freezeOut(FrozenRegress)...), s.remind(r)...), nil
@@ -88,16 +91,42 @@ func (s *State) sync() { s.Synced, s.proved = true, true }
 // older reports whether the payer knows answers of ours that we don't.
 func (s *State) older(r *Resync) bool { return r.Acked > s.In.NextSeq || r.Draws > s.InDraws.count() }
 
+// forgotDraws reports whether a payee has ended draws of which our record knows no authorisation, and which our
+// vouchers cover: each draw needs one of its own, durable before it left. So the record is an old copy, of a time
+// before payments from credit, which no newer voucher gives away.
+func (s *State) forgotDraws(r LaneReport) bool {
+	return s.Out.Frozen == NotFrozen && s.OutFunding.Spend == nil && r.Draws > s.OutDraws.count()+s.OutDraws.open() && s.believes(r)
+}
+
+// behind stops the lane of a record that has forgotten draws.
+func (s *State) behind(r LaneReport) []Effect {
+	s.Out.Frozen = FrozenUnproven
+	effects := append(s.adoptDraws(r), Save{Cold: true},
+		Alert{Text: "the peer has ended draws of which we know no authorisation: our record is too old; the channel can only be closed"})
+	return append(effects, s.move(PhaseRecovering)...)
+}
+
+// believes reports whether our vouchers cover what a payee says that it drew.
+func (s *State) believes(r LaneReport) bool {
+	return r.Drawn <= maxMsat && s.Out.Spent+r.Drawn <= s.Out.Total
+}
+
 // adoptDraws believes a payee's count of draws when our own record is too old to judge, as far as our vouchers
-// cover it: what it has accepted answers for it does not report again.
+// cover it: what it has accepted answers for it does not report again. What it took of each authorisation nobody
+// tells any more, so all of it stays counted.
 func (s *State) adoptDraws(r LaneReport) []Effect {
-	if s.Out.Frozen != FrozenUnproven || r.Draws <= s.OutDraws.count() || s.Out.Spent+r.Drawn > s.Out.Total || r.Drawn > maxMsat {
+	if s.Out.Frozen != FrozenUnproven || r.Draws <= s.OutDraws.count() || !s.believes(r) {
 		return nil
 	}
 	d := s.OutDraws.clone()
+	over := d.Open
 	d.Count, d.Drawn, d.Hash, d.Open = r.Draws, r.Drawn, r.DrawHash, nil
 	s.OutDraws = d
-	return []Effect{SaveDraws{Out: true}, Save{}}
+	effects := []Effect{SaveDraws{Out: true}, Save{}}
+	if len(over) > 0 {
+		effects = append(effects, DrawsOver{Open: over, Taken: true})
+	}
+	return effects
 }
 
 // sendUnacked repeats what has no answer. When nothing new may leave any more, that is what the peer,

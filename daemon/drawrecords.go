@@ -211,5 +211,8 @@ func (n *Node) findDraw(key laneKey, number uint64) (info channel.PaymentInfo, o
 		}
 		return r.N != number
 	})
+	if info.Status == channel.PayPending {
+		n.read(ref.d, func(d *driver) { info.Status = d.w.st.DrawFate(number) })
+	}
 	return info, true, errors.Join(err, bad)
 }
