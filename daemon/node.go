@@ -84,7 +84,7 @@ type Node struct {
 	onchain onchain
 
 	approvals *approvals
-	stopsMu   sync.Mutex // one change of stops at a time, over its commit
+	stopping  turn // one change of stops at a time, over its commit
 	stops     atomic.Pointer[stops]
 
 	pruneMu sync.Mutex // one pruning at a time
@@ -148,7 +148,7 @@ func New(cfg Config, deps Deps) (*Node, error) {
 		drivers: map[channel.ID]*driver{}, lanes: map[laneKey]laneRef{}, byPeer: map[channel.PeerID][]*driver{},
 		sessions: map[channel.PeerID]*session{}, opening: map[channel.ID]chan channel.Message{},
 		pending: map[channel.PeerID]int{}, dialing: map[channel.PeerID]bool{}, hellos: map[channel.PeerID][]chan error{},
-		keys: make(turn, 1), opens: make(turn, 1), watch: newWatchlist(), openings: newOpenings(), offences: offences{}, held: map[channel.PeerID][]held{}, stop: make(chan struct{}),
+		keys: make(turn, 1), opens: make(turn, 1), stopping: make(turn, 1), onchain: onchain{write: make(turn, 1)}, own: ownLimits{write: make(turn, 1)}, watch: newWatchlist(), openings: newOpenings(), offences: offences{}, held: map[channel.PeerID][]held{}, stop: make(chan struct{}),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.chain.ready, n.chain.reached = make(chan struct{}), deps.Now()

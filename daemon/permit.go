@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -63,7 +64,8 @@ func (n *Node) isNew(peer channel.PeerID, l *policy.Limits) bool {
 
 // onchain counts what was locked in channels and sent on the chain, in any 24 hours.
 type onchain struct {
-	mu           sync.Mutex // guards both, also over the commit
+	write        turn       // one decision at a time, over its commit
+	mu           sync.Mutex // guards both
 	opens, sends policy.Window
 }
 
@@ -98,31 +100,47 @@ func (o *onchain) used(now time.Time) (opens, sends channel.Sat) {
 // reserve decides and counts in one step, durably. undo takes it back when nothing came of it.
 func (n *Node) reserve(w *policy.Window, judge func(policy.OnChain) policy.Decision, amount channel.Sat, approved bool) (undo func(), d policy.Decision, err error) {
 	o := &n.onchain
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	w.Advance(n.deps.Now())
-	d = judge(policy.OnChain{Amount: amount, Used: channel.Sat(w.Used() / 1000), Approved: approved})
+	o.write.take(n)
+	defer o.write.leave()
+	var hour uint32
+	var counted bool
+	msat := channel.Msat(min(amount, channel.MaxMoney)) * 1000
+	record := o.change(func() {
+		w.Advance(n.deps.Now())
+		d = judge(policy.OnChain{Amount: amount, Used: channel.Sat(w.Used() / 1000), Approved: approved})
+		if d.Verdict == policy.Allow {
+			hour, counted = w.Add(msat)
+		}
+	})
 	if d.Verdict != policy.Allow {
 		return nil, d, nil
 	}
-	msat := channel.Msat(min(amount, channel.MaxMoney)) * 1000
-	hour, counted := w.Add(msat)
-	save := func() error { return n.deps.Committer.Commit(new(store.Batch).Put(keyOnchain, o.encode())) }
-	if err := save(); err != nil {
-		w.Release(hour, msat)
+	if err := n.saveOnchain(record); err != nil {
+		o.change(func() { w.Release(hour, msat) })
 		return nil, d, err
 	}
 	return func() {
-		o.mu.Lock()
-		defer o.mu.Unlock()
+		o.write.take(n)
+		defer o.write.leave()
 		if !counted {
 			return
 		}
-		w.Release(hour, msat)
-		if err := save(); err != nil {
+		if err := n.saveOnchain(o.change(func() { w.Release(hour, msat) })); err != nil {
 			n.log.Warn("an amount that was not used stays counted for a day", "err", err)
 		}
 	}, d, nil
+}
+
+// change works on the windows and returns their record.
+func (o *onchain) change(f func()) []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	f()
+	return o.encode()
+}
+
+func (n *Node) saveOnchain(record []byte) error {
+	return n.deps.Committer.Commit(new(store.Batch).Put(keyOnchain, record))
 }
 
 // permitOpen decides an own deposit. One from another wallet is its owner's to decide.
@@ -168,9 +186,17 @@ func (n *Node) permitSend(address string, amount channel.Sat, all bool, rate uin
 var keyOwnLimits = []byte("y")
 
 type ownLimits struct {
-	mu   sync.Mutex // guards the fields below, also over the commit
-	base policy.Limits
-	own  map[string]uint64
+	write turn       // one change at a time, over its commit: who has it may read the fields below
+	mu    sync.Mutex // guards them
+	base  policy.Limits
+	own   map[string]uint64
+}
+
+// put changes the fields. The caller has the turn.
+func (o *ownLimits) put(base policy.Limits, own map[string]uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.base, o.own = base, own
 }
 
 // overlay applies the owner's figures. Where the configuration changed under them so that tiny payments
@@ -236,13 +262,13 @@ func (n *Node) SetLimits(base policy.Limits) error {
 	if err := base.Validate(); err != nil {
 		return err
 	}
-	n.own.mu.Lock()
-	defer n.own.mu.Unlock()
+	n.own.write.take(n)
+	defer n.own.write.leave()
 	l, err := overlay(base, n.own.own)
 	if err != nil {
 		return err
 	}
-	n.own.base = base
+	n.own.put(base, n.own.own)
 	n.adoptLimits(l)
 	return nil
 }
@@ -326,12 +352,9 @@ func (n *Node) ApplyPreset(_ context.Context, preset string) error {
 
 // setOwn changes the owner's figures: all of it holds, or nothing does.
 func (n *Node) setOwn(change func(own map[string]uint64) error) error {
-	n.own.mu.Lock()
-	defer n.own.mu.Unlock()
-	own := map[string]uint64{}
-	for name, v := range n.own.own {
-		own[name] = v
-	}
+	n.own.write.take(n)
+	defer n.own.write.leave()
+	own := maps.Clone(n.own.own)
 	if err := change(own); err != nil {
 		return err
 	}
@@ -346,7 +369,7 @@ func (n *Node) setOwn(change func(own map[string]uint64) error) error {
 	if err != nil {
 		return n.fault(err)
 	}
-	n.own.own = own
+	n.own.put(n.own.base, own)
 	n.adoptLimits(l)
 	return nil
 }

@@ -92,8 +92,8 @@ func (n *Node) Freeze(_ context.Context, target, why string) (channel.Freeze, er
 
 // freeze adds a stop. It holds even when it can't be stored, and the error says that a restart ends it.
 func (n *Node) freeze(f channel.Freeze) error {
-	n.stopsMu.Lock()
-	defer n.stopsMu.Unlock()
+	n.stopping.take(n)
+	defer n.stopping.leave()
 	list := n.stops.Load().list
 	if slices.ContainsFunc(list, func(o channel.Freeze) bool { return o.Kind == f.Kind && o.ID == f.ID }) {
 		return nil
@@ -113,8 +113,8 @@ func (n *Node) Unfreeze(_ context.Context, target string) (channel.Freeze, error
 	if err != nil {
 		return f, err
 	}
-	n.stopsMu.Lock()
-	defer n.stopsMu.Unlock()
+	n.stopping.take(n)
+	defer n.stopping.leave()
 	list := n.stops.Load().list
 	at := slices.IndexFunc(list, func(o channel.Freeze) bool { return o.Kind == f.Kind && o.ID == f.ID })
 	if at < 0 {
