@@ -184,9 +184,11 @@ func (n *Node) scan() error {
 		if ok && known.Hash == tip.Hash {
 			break
 		}
-		if !ok { // a new node: nothing is watched from before
-			n.addBlock(tip)
-			break
+		if !ok {
+			if err := n.beginScan(ctx, tip); err != nil {
+				return err
+			}
+			continue
 		}
 		if tip.Height > known.Height+1 {
 			n.chain.behind.Store(true)
@@ -204,6 +206,28 @@ func (n *Node) scan() error {
 		n.tellHeight(channel.Height{Tip: tip.Height})
 		n.batches.tick()
 	}
+	return nil
+}
+
+// beginScan chooses the first block that counts as scanned. A new node has nothing to look for in what is past. One
+// whose list of blocks was lost, since its database was made again from the journal, has: everything since its
+// oldest channel was agreed is seen once more.
+func (n *Node) beginScan(ctx context.Context, tip ledger.Block) error {
+	first := tip
+	if live := n.live(); len(live) > 0 {
+		height := tip.Height
+		for _, d := range live {
+			height = min(height, d.agreed.OpenedAt)
+		}
+		var err error
+		if first, err = n.deps.Chain.BlockAt(ctx, height-min(height, 1)); err != nil {
+			return err
+		}
+		if err := n.reorganised(first.Height + 1); err != nil {
+			return err
+		}
+	}
+	n.addBlock(first)
 	return nil
 }
 
