@@ -279,6 +279,8 @@ func (r *reconciler) storeProves(key string, j, s []byte) bool {
 		return len(s) == len(j) && bytes.Compare(s, j) > 0 // a key is never used twice
 	case key[0] == budget.Key[0]: // of a peer, too
 		return budgetUsed(s) > budgetUsed(j) || r.newer && len(r.out.Findings) == 0 // refusals give back what was used
+	case key == string(keyOnchain): // the same for what was locked and sent
+		return onchainUsed(s) > onchainUsed(j) || r.newer && len(r.out.Findings) == 0
 	case key[0] == prefixCheckpoint, key[0] == prefixBase:
 		return checkpointSize(s) > checkpointSize(j)
 	}
@@ -291,6 +293,14 @@ func budgetUsed(b []byte) channel.Msat {
 		return 0
 	}
 	return w.Used()
+}
+
+func onchainUsed(b []byte) channel.Msat {
+	var o onchain
+	if o.decode(b) != nil {
+		return 0
+	}
+	return o.opens.Used() + o.sends.Used()
 }
 
 // recoverChannel makes a channel one that is not proven any more. It reports whether that changed it.
