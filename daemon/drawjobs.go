@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -187,6 +188,7 @@ type drawn struct {
 	refs   map[uint64]string         // of what is charged and runs, by n
 	tokens map[uint64][]budget.Token // what the budget counts for an open authorisation, oldest first
 	armed  bool                      // a voidTick will come
+	idle   map[uint64]bool           // run, and nobody has touched them since an idleTick was armed; nil: none will come
 	lost   bool                      // some ran when the program was ended
 	blind  channel.Msat              // allowed without a look at the chain, of what is being carried out
 }
@@ -197,6 +199,7 @@ type (
 		in  *session // nil: none
 	}
 	voidTick struct{}
+	idleTick struct{}
 )
 
 func (m askMail) apply(d *driver, box *outbox) {
@@ -253,6 +256,7 @@ func (d *driver) drawsDone(box *outbox, e drawsDone) {
 	d.drawn.blind = 0
 	for i, j := range e.jobs {
 		r := &e.results[i]
+		delete(d.drawn.idle, j.op.N)
 		if blind && j.op.Kind != channel.EndDraw && r.Err == nil && !r.Charge.Repeated {
 			d.blindTaken += j.op.Amount
 		}
@@ -266,6 +270,7 @@ func (d *driver) drawsDone(box *outbox, e drawsDone) {
 		box.draws = box.draws || box.inDraws
 	}
 	d.n.metrics.charged(charged)
+	d.armIdle()
 	box.after = append(box.after, func(err error) {
 		for i, j := range e.jobs {
 			r := e.results[i]
@@ -437,4 +442,40 @@ func (voidTick) apply(d *driver, box *outbox) {
 		d.turn(box, channel.VoidDraws{N: old})
 	}
 	d.armVoid()
+}
+
+// idleDraw is how long a draw runs without a word of the program that serves it. One that died says no more, and
+// what it held would be nobody's until this node starts again.
+const idleDraw = time.Hour
+
+func (d *driver) armIdle() {
+	in := d.w.st.InDraws
+	if d.drawn.idle != nil || in == nil || len(in.Running) == 0 {
+		return
+	}
+	d.drawn.idle = map[uint64]bool{}
+	for _, r := range in.Running {
+		d.drawn.idle[r.N] = true
+	}
+	d.n.deps.After(idleDraw, func() { d.post(idleTick{}) })
+}
+
+// apply ends what nobody has touched with what was kept; nothing on a record that is not proven, as after a crash.
+func (idleTick) apply(d *driver, box *outbox) {
+	idle := d.drawn.idle
+	d.drawn.idle = nil
+	if d.n.ctx.Err() != nil || d.w.st.InDraws == nil || d.w.st.In.Frozen == channel.FrozenUnproven {
+		return
+	}
+	ended := 0
+	for _, r := range d.w.st.InDraws.Running {
+		if idle[r.N] {
+			ended++
+			d.turn(box, newDrawJob(channel.DrawOp{Kind: channel.EndDraw, N: r.N}, ""))
+		}
+	}
+	if ended > 0 {
+		d.alert(box, fmt.Sprintf("draws that end with what was kept, for the program that serves them has said nothing for an hour: %d", ended))
+	}
+	d.armIdle()
 }

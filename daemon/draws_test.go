@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/runnel/runnel/channel"
 	"github.com/runnel/runnel/daemon"
@@ -371,4 +373,54 @@ func (m *member) forge(a channel.Authorisation, change func(*channel.Authorisati
 	a, err := m.Rebind(a)
 	must(m.w.t, err)
 	return a
+}
+
+// A draw of which the program that serves it says nothing ends with what was kept; a word of it keeps it running.
+func TestDrawOfADeadProgram(t *testing.T) {
+	t.Parallel()
+	w, alice, bob, id := drawers(t, nil)
+	hours := make(chan func(), 8)
+	bob.wrap = func(deps *daemon.Deps) {
+		deps.After = func(d time.Duration, f func()) {
+			if d == time.Hour {
+				hours <- f
+			} else {
+				time.AfterFunc(d, f)
+			}
+		}
+	}
+	bob.restart()
+	w.synced(bob)
+	dead, alive := alice.authorise(id, 1_000).Authorisation, alice.authorise(id, 2_000).Authorisation
+	bob.charge(dead, 800)
+	must(t, call(bob.HoldMore(w.ctx(), id, dead.Binding.N, 100, 300)))
+	bob.charge(alive, 2_000)
+	(<-hours)()
+	must(t, call(bob.HoldMore(w.ctx(), id, alive.Binding.N, 0, 0))) // comes after the tick
+	if in := bob.State(id).InDraws; len(in.Running) != 2 {
+		t.Fatalf("ended too early: %+v", in.Running)
+	}
+	(<-hours)()
+	w.told2(alice, bob, id, 1)
+	if c := bob.endDraw(id, dead.Binding.N, 900); c.Used != 300 || c.Status != channel.DrawEnded {
+		t.Errorf("the dead program's draw: %+v", c)
+	}
+	if c := bob.endDraw(id, alive.Binding.N, 1_500); c.Used != 1_500 {
+		t.Errorf("the other one: %+v", c)
+	}
+	w.told(alice, bob, id)
+	list, err := bob.Payments(w.ctx(), channel.PaymentFilter{Channel: id.String()})
+	if must(t, err); len(list) != 2 || list[1].Amount != 300 {
+		t.Errorf("%+v", list)
+	}
+	ctx, cancel := context.WithCancel(w.ctx())
+	err = bob.Watch(ctx, 0, func(e channel.Event) error {
+		if e.Kind == channel.EventAlert && strings.Contains(e.Text, "said nothing for an hour: 1") {
+			cancel()
+		}
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("nobody was told: %v", err)
+	}
 }
