@@ -22,7 +22,8 @@ import (
 
 // A backup is one line of text that says what it is, and behind it, compressed and sealed, all that the
 // seed alone can't bring back: the channels that are not over with their newest vouchers, the next key
-// index, the budget, the peers' addresses and how far the chain was scanned. It has no payment history.
+// index, the budget, the owner's limits and freezes, the peers' addresses and how far the chain was scanned. It has
+// no payment history, and no approvals.
 
 const (
 	backupVersion = 1
@@ -53,6 +54,7 @@ type backup struct {
 	NextEvent uint64
 	Scanned   []byte            // blocks
 	Budget    []byte            `json:",omitempty"`
+	Rules     map[string][]byte `json:",omitempty"` // records of ruleKeys
 	Peers     map[string][]byte // addresses by peer id
 	Channels  []backupChannel
 
@@ -67,6 +69,10 @@ type backupChannel struct {
 
 	OutDraws, InDraws []byte `json:",omitempty"`
 }
+
+// ruleKeys are the owner's limits and freezes, and what was locked and sent of late: without them a node that is
+// made again would spend what its owner forbade.
+func ruleKeys() [][]byte { return [][]byte{keyOwnLimits, keyStops, keyOnchain} }
 
 // Backup copies the node while it runs. Each channel is whole; what happens meanwhile is in it or not.
 func (n *Node) Backup(ctx context.Context) (channel.Backup, error) {
@@ -110,6 +116,15 @@ func (n *Node) backUpRest(b *backup) error {
 		b.NextKey = binary.BigEndian.Uint32(key)
 	} else if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
+	}
+	b.Rules = map[string][]byte{}
+	for _, key := range ruleKeys() {
+		value, err := n.deps.Store.Get(key)
+		if err == nil {
+			b.Rules[string(key)] = bytes.Clone(value)
+		} else if !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
 	}
 	return n.deps.Store.Scan([]byte{prefixPeer}, nil, func(key, value []byte) bool {
 		b.Peers[string(key[1:])] = bytes.Clone(value)
@@ -206,6 +221,11 @@ func (b *backup) restore(s store.Store, scheme ledger.Scheme, random func([]byte
 	}
 	if len(b.Budget) > 0 {
 		first.Put(budget.Key, b.Budget)
+	}
+	for _, key := range ruleKeys() {
+		if value, ok := b.Rules[string(key)]; ok {
+			first.Put(key, value)
+		}
 	}
 	for peer, addrs := range b.Peers {
 		first.Put(peerKey(channel.PeerID(peer)), addrs)

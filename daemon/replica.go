@@ -32,13 +32,16 @@ func Replicated(op *store.Op) bool {
 	case prefixChannel, prefixLane, prefixDraws, prefixPeer:
 		return true
 	}
-	key := string(op.Key)
-	return key == string(keyNextIndex) || key == string(keyScanned) || key == string(budget.Key) || key == string(keySearch)
+	switch string(op.Key) {
+	case string(keyNextIndex), string(keyScanned), string(budget.Key), string(keySearch), string(keyOwnLimits), string(keyStops), string(keyOnchain):
+		return true
+	}
+	return false
 }
 
 // ReplicaState is all of a store that a replica keeps.
 func ReplicaState(s store.Store) (state []store.Op, err error) {
-	for _, prefix := range [][]byte{{prefixChannel}, {prefixLane}, {prefixDraws}, {prefixPeer}, keyNextIndex, keyScanned, budget.Key, keySearch} {
+	for _, prefix := range append(ruleKeys(), []byte{prefixChannel}, []byte{prefixLane}, []byte{prefixDraws}, []byte{prefixPeer}, keyNextIndex, keyScanned, budget.Key, keySearch) {
 		err := s.Scan(prefix, nil, func(key, value []byte) bool {
 			if op := (store.Op{Key: bytes.Clone(key), Value: bytes.Clone(value)}); Replicated(&op) {
 				state = append(state, op)
@@ -178,7 +181,13 @@ func RestoreReplica(j Replayer, s store.Store, scheme ledger.Scheme, random func
 func (r *replica) backup() (b backup) {
 	// No event of the lost store had a number above its time in milliseconds, and none of this one will
 	// have one of an earlier restore.
-	b = backup{Made: r.made / 1000, NextEvent: uint64(r.made), Scanned: r.state[string(keyScanned)], Budget: r.state[string(budget.Key)], Peers: map[string][]byte{}}
+	b = backup{Made: r.made / 1000, NextEvent: uint64(r.made), Scanned: r.state[string(keyScanned)], Budget: r.state[string(budget.Key)],
+		Rules: map[string][]byte{}, Peers: map[string][]byte{}}
+	for _, key := range ruleKeys() {
+		if value, ok := r.state[string(key)]; ok {
+			b.Rules[string(key)] = value
+		}
+	}
 	if key := r.state[string(keyNextIndex)]; len(key) == 4 {
 		b.NextKey = binary.BigEndian.Uint32(key)
 	}

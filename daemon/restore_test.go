@@ -7,6 +7,7 @@ import (
 	"crypto/cipher"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,7 +16,9 @@ import (
 	"github.com/runnel/runnel/ledger"
 	"github.com/runnel/runnel/ledger/bitcoin"
 	"github.com/runnel/runnel/ledger/ledgertest"
+	"github.com/runnel/runnel/policy"
 	"github.com/runnel/runnel/store"
+	"github.com/runnel/runnel/store/journal/journaltest"
 )
 
 // cipherOf is what seals a member's backups.
@@ -151,6 +154,36 @@ func TestRestoredPayer(t *testing.T) {
 	_, err := alice.Close(w.ctx(), channel.CloseRequest{Channel: id.String()})
 	must(t, err)
 	w.finish(alice, bob, id, 12_000)
+}
+
+// What the owner forbade holds for the node that is made again, from a backup as from a replica.
+func TestRestoreKeepsTheOwnersRules(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	alice := w.start("alice", nil)
+	there := journaltest.NewDisk()
+	alice.keepReplica(there)
+	w.synced(alice)
+	must(t, alice.SetLimit(w.ctx(), policy.SettingMaxPayment, 9_000))
+	must(t, call(alice.Freeze(w.ctx(), "all", "lost")))
+	data, lost := alice.backup(), there.PowerLoss(nil)
+	alice.wrap = nil
+	for name, again := range map[string]func(){
+		"backup":  func() { alice.restore(data) },
+		"replica": func() { alice.fromReplica(lost) },
+	} {
+		again()
+		w.synced(alice)
+		list, err := alice.Freezes(w.ctx())
+		if must(t, err); len(list) != 1 || list[0].Kind != "all" || list[0].Why != "lost" {
+			t.Errorf("%s: frozen is %+v", name, list)
+		}
+		limits, err := alice.Limits(w.ctx())
+		must(t, err)
+		if i := slices.IndexFunc(limits, func(l channel.LimitInfo) bool { return l.Name == policy.SettingMaxPayment }); !limits[i].Own || limits[i].Value != 9_000 {
+			t.Errorf("%s: %+v", name, limits[i])
+		}
+	}
 }
 
 func indexOf(t *testing.T, m *member) uint32 {
