@@ -198,6 +198,9 @@ func (n *Node) Payments(_ context.Context, f channel.PaymentFilter) ([]channel.P
 		if a.Time != b.Time {
 			return a.Time > b.Time
 		}
+		if a.Total != b.Total { // pushed and drawn are numbered apart
+			return a.Total > b.Total
+		}
 		return a.Seq > b.Seq
 	})
 	return list[:min(len(list), f.Limit)], nil
