@@ -153,7 +153,8 @@ func (s *sale) ref() string {
 	return ref[:min(len(ref), channel.MaxRefBytes)]
 }
 
-// checkDelta refuses vouchers that grow by less than the route wants.
+// checkDelta refuses vouchers that grow by less than the route wants. By how much this one grows is not told: nobody
+// has shown yet that the channel is theirs.
 func (s *sale) checkDelta() *Problem {
 	if s.route == nil || s.route.MinVoucherDelta == 0 {
 		return nil
@@ -162,23 +163,23 @@ func (s *sale) checkDelta() *Problem {
 	if err != nil || s.pay.Total <= stand.Total || s.pay.Total-stand.Total >= s.route.MinVoucherDelta {
 		return nil // what is wrong with it is said by the charge
 	}
-	return ProblemDelta.Problem("the voucher adds %d msat, and the least is %d", s.pay.Total-stand.Total, s.route.MinVoucherDelta)
+	return ProblemDelta.Problem("a voucher that grows has to grow by %d msat here", s.route.MinVoucherDelta)
 }
 
 // explain adds to a node's reason what the payer can do about it.
 func (s *sale) explain(err error, amount channel.Msat) *Problem {
 	p := problemOf(err)
-	stand, standErr := s.plan.Payee.LaneStand(s.r.Context(), s.pay.Channel)
-	switch p.ProblemKind {
-	case ProblemBalance:
+	if p.ProblemKind != ProblemBalance && p.Code != string(channel.CodeNotOpen) {
+		return p
+	}
+	stand, err := s.plan.Payee.LaneStand(s.r.Context(), s.pay.Channel)
+	if p.ProblemKind == ProblemBalance {
 		p.RequiredMax = amount
-		if credit := max(s.pay.Total, stand.Total) - stand.Spent; standErr == nil && credit < amount {
+		if credit := max(s.pay.Total, stand.Total) - stand.Spent; err == nil && credit < amount {
 			p.RequiredTopUp = amount - credit
 		}
-	case ProblemChannelFinalized:
-		if standErr == nil && !stand.Closing && p.Code == string(channel.CodeNotOpen) {
-			p.ProblemKind = ProblemUnavailable // it was not confirmed yet
-		}
+	} else if err == nil && !stand.Closing {
+		p.ProblemKind = ProblemUnavailable // it was not confirmed yet
 	}
 	return p
 }

@@ -35,7 +35,8 @@ func (s *sale) serve() {
 	s.forward()
 }
 
-// affordable reports whether the authorisation reaches for the least that can be asked; it answers if not.
+// affordable reports whether the authorisation reaches for the least that can be asked; it answers if not, and tells
+// nothing of the channel: nobody has shown yet that it is theirs.
 func (s *sale) affordable() bool {
 	least := s.route.Price.Amount
 	if s.pay.Max >= least && s.pay.Raise == 0 {
@@ -46,9 +47,6 @@ func (s *sale) affordable() bool {
 		p = ProblemVerification.Problem("what raises a stream is sent with HEAD")
 	} else {
 		p.RequiredMax = least
-		if stand, err := s.plan.Payee.LaneStand(s.r.Context(), s.pay.Channel); err == nil {
-			p.RequiredTopUp = least - min(least, max(s.pay.Total, stand.Total)-stand.Spent)
-		}
 	}
 	s.fail(p)
 	return false

@@ -101,6 +101,30 @@ func (p *leaves) Charge(ctx context.Context, req channel.ChargeRequest) (channel
 	return c, err
 }
 
+// Who names a channel and can't prove that it is theirs is told nothing of where it stands.
+func TestStrangersLearnNothingOfAChannel(t *testing.T) {
+	s := openCounter(t, hello(), func(c *gateway.Config) {
+		c.Routes = append(c.Routes, gateway.Route{Pattern: "/delta", Price: gateway.Price{Amount: 1000}, MinVoucherDelta: 3000})
+	})
+	s.do(s.paid(ask{target: "/paid", max: 1000})).wants(t, http.StatusOK, gateway.ProblemKind{})
+	wrong := func(_ *gateway.Credential, p *gateway.Payload) { p.MAC[0] ^= 1 }
+	small := s.do(s.paid(ask{target: "/paid", max: 500, change: wrong}))
+	small.wants(t, http.StatusPaymentRequired, gateway.ProblemBalance)
+	delta := s.do(s.paid(ask{target: "/delta", max: 1000, change: wrong}))
+	delta.wants(t, http.StatusPaymentRequired, gateway.ProblemDelta)
+	for _, res := range []*answer{small, delta} {
+		list := must2(gateway.ParseChallenges(res.Header.Get("WWW-Authenticate")))
+		if r := must2(list[0].SessionRequest()); res.problem.RequiredTopUp != 0 || r.Details.Snapshot != nil {
+			t.Errorf("%s %+v", res.text, r.Details)
+		}
+	}
+	for _, figure := range []string{"1500", "2500"} { // by which the voucher, or the total, goes on
+		if strings.Contains(delta.text, figure) {
+			t.Errorf("told: %s", delta.text)
+		}
+	}
+}
+
 // Any path that can be asked for can be paid: what the history says of it is text.
 func TestEveryPathCanBePaid(t *testing.T) {
 	for _, path := range []string{"/a%0Ab", "/" + strings.Repeat("%C3%A9", 40), "/a%FFb"} {
