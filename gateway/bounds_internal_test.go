@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"encoding/binary"
+	"net/netip"
 	"strconv"
 	"testing"
 	"time"
@@ -55,5 +57,34 @@ func TestFloodOfAnswersLeavesRunningOnes(t *testing.T) {
 	}
 	if a.order.Len() > 4 {
 		t.Errorf("%d answers are kept of 4", a.order.Len())
+	}
+}
+
+// With too many addresses a new one costs another one its count, and not all of them theirs.
+func TestFloodOfAddressesLeavesCounts(t *testing.T) {
+	var v visitors
+	begin := time.Unix(1_000_000, 0)
+	addr := func(i int) netip.Prefix {
+		var b [4]byte
+		binary.BigEndian.PutUint32(b[:], uint32(i))
+		return netip.PrefixFrom(netip.AddrFrom4(b), 32)
+	}
+	for i := range maxVisitors + 10 {
+		if _, ok := v.take(addr(i), 1, time.Hour, begin); !ok {
+			t.Fatal("the first of an address is refused")
+		}
+	}
+	kept := 0
+	for i := range maxVisitors {
+		kept += v.seen[addr(i)]
+	}
+	if len(v.seen) != maxVisitors || kept < maxVisitors-10 {
+		t.Errorf("%d addresses are counted, %d of the first ones", len(v.seen), kept)
+	}
+	if wait, ok := v.take(addr(maxVisitors+9), 1, time.Hour, begin.Add(time.Minute)); ok || wait != 59*time.Minute {
+		t.Errorf("%v, %v", wait, ok)
+	}
+	if _, ok := v.take(addr(maxVisitors+9), 1, time.Hour, begin.Add(time.Hour)); !ok {
+		t.Error("the window does not end")
 	}
 }

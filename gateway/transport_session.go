@@ -162,7 +162,7 @@ func (t *Transport) same(old, o *offer) error {
 }
 
 // evict makes room for one more.
-func evict[V any](m map[string]V, limit int) {
+func evict[K comparable, V any](m map[K]V, limit int) {
 	for key := range m {
 		if len(m) < limit {
 			return
