@@ -141,7 +141,7 @@ func readProblem(res *http.Response, body []byte) *Problem {
 
 func aboutPayment(p *Problem) bool {
 	switch p.ProblemKind {
-	case ProblemRefused, ProblemRepeated, ProblemIdempotencyReused, ProblemIdempotencyRunning, ProblemUnavailable:
+	case ProblemRefused, ProblemRepeated, ProblemIdempotencyReused, ProblemIdempotencyRunning, ProblemIdempotencyGone, ProblemUnavailable:
 		return true
 	}
 	return strings.HasPrefix(p.Type, problemBase)

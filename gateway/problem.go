@@ -45,6 +45,7 @@ var (
 	ProblemHeaderTooLarge     = ProblemKind{"about:blank", "The headers are too large", http.StatusRequestHeaderFieldsTooLarge}
 	ProblemIdempotencyReused  = ProblemKind{"about:blank", "This Idempotency-Key stands for another request", http.StatusUnprocessableEntity}
 	ProblemIdempotencyRunning = ProblemKind{"about:blank", "The first request with this Idempotency-Key still runs", http.StatusConflict}
+	ProblemIdempotencyGone    = ProblemKind{"about:blank", "The answer to this Idempotency-Key was not kept", http.StatusConflict}
 	ProblemNotSold            = ProblemKind{"about:blank", "Nothing is sold here", http.StatusNotFound}
 	ProblemTooMany            = ProblemKind{"about:blank", "Too many unpaid requests", http.StatusTooManyRequests}
 	ProblemUpgrade            = ProblemKind{"about:blank", "Upgraded connections are not sold", http.StatusNotImplemented}

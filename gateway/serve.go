@@ -190,7 +190,7 @@ func writeProblem(w http.ResponseWriter, r *http.Request, p *Problem) {
 	}
 	h.Set("Content-Type", ContentTypeProblem)
 	h.Set("Cache-Control", "no-store")
-	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusConflict {
+	if p.Status == http.StatusServiceUnavailable || p.ProblemKind == ProblemIdempotencyRunning {
 		h.Set("Retry-After", "1")
 	}
 	body := p.Encode()

@@ -23,11 +23,12 @@ type print struct {
 	body                      [32]byte
 }
 
-// stored is an answer, or the place for one that is being made.
+// stored is an answer, or the place for one that is being made, or what is left of one that was paid and not kept.
 type stored struct {
 	key     string
 	print   print
 	running bool
+	gone    bool // paid, and not kept: a repeat would be paid again
 	status  int
 	header  http.Header
 	body    []byte

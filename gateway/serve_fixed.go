@@ -128,9 +128,7 @@ func (f *fixed) finish(broken bool) {
 // remember keeps a whole answer for repeats.
 func (f *fixed) remember(broken bool) {
 	if broken || !f.whole || !charged(f.status) {
-		for _, key := range f.keys {
-			f.g.answers.end(key, nil)
-		}
+		f.unkept()
 		return
 	}
 	h := maps.Clone(f.w.Header())

@@ -106,6 +106,8 @@ func (s *sale) replay(there *stored) {
 		s.conflict(ProblemIdempotencyRunning.Problem("it has just ended without an answer to keep: send the request again"))
 	case there.print != s.print:
 		s.conflict(ProblemIdempotencyReused.Problem("the key was used with another method, target or body; nothing was charged"))
+	case there.gone:
+		s.conflict(ProblemIdempotencyGone.Problem("it was paid, and was a stream, too long or broken off; nothing was charged for this one: to pay for it again take another key"))
 	case there.running:
 		s.conflict(ProblemIdempotencyRunning.Problem("nothing was charged for this one: ask again when it is over"))
 	default:
@@ -129,6 +131,17 @@ func (s *sale) repeated() {
 		p = ProblemRepeated.Problem("draw %d is being served: pay with a new one", s.charge.N)
 	}
 	s.conflict(p)
+}
+
+// unkept frees the places of an answer that is not kept. Of one that was paid they remember that it was.
+func (s *sale) unkept() {
+	for _, key := range s.keys {
+		var left *stored
+		if s.charge.Used > 0 {
+			left = &stored{key: key, print: s.print, gone: true}
+		}
+		s.g.answers.end(key, left)
+	}
 }
 
 func (s *sale) tell(there *stored) {

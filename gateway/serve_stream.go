@@ -346,11 +346,7 @@ func (s *stream) finish(broken bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.g.running.remove(s.pay.Channel, s.charge.N)
-	defer func() {
-		for _, key := range s.keys {
-			s.g.answers.end(key, nil) // what was streamed is not kept
-		}
-	}()
+	defer s.unkept()
 	if s.status == 0 && !broken {
 		s.writeHeader(http.StatusOK)
 	}

@@ -169,6 +169,58 @@ func TestIdempotency(t *testing.T) {
 	}
 }
 
+// What was paid and is not kept is not charged again under its key: whoever wants it twice says so with another one.
+func TestIdempotencyOfWhatIsNotKept(t *testing.T) {
+	s := openCounter(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/events":
+			w.Header().Set("Content-Type", "text/event-stream")
+			fmt.Fprint(w, "data: a\n\n")
+		case "/asked":
+			fmt.Fprint(w, "half")
+			panic(http.ErrAbortHandler)
+		default:
+			_, _ = w.Write(make([]byte, 100))
+		}
+	}), func(c *gateway.Config) { c.StoredAnswer = 99 })
+	for _, target := range []string{"/paid", "/bytes", "/events", "/asked"} {
+		before := s.spent()
+		res, err := s.server.Client().Transport.RoundTrip(s.paid(ask{target: target, key: target, max: 1000}))
+		if err == nil {
+			s.read(res)
+		}
+		s.ends()
+		cost := s.spent() - before
+		if cost == 0 {
+			t.Errorf("%s was not charged", target)
+		}
+		again := s.do(s.paid(ask{target: target, key: target, max: 1000}))
+		again.wants(t, http.StatusConflict, gateway.ProblemIdempotencyGone)
+		if again.Header.Get("Retry-After") != "" || s.spent() != before+cost {
+			t.Errorf("%s: %v, spent %d and not %d", target, again.Header, s.spent(), before+cost)
+		}
+		if target == "/paid" {
+			s.do(s.paid(ask{target: "/bytes", key: target, max: 1000})).wants(t, http.StatusUnprocessableEntity, gateway.ProblemIdempotencyReused)
+			s.do(s.paid(ask{target: target, key: "other", max: 1000})).wants(t, http.StatusOK, gateway.ProblemKind{})
+		}
+	}
+}
+
+// What the service refused was given back, and the same key tries again.
+func TestIdempotencyOfWhatFailed(t *testing.T) {
+	var runs atomic.Int32
+	s := openCounter(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if runs.Add(1) == 1 {
+			w.WriteHeader(http.StatusBadGateway)
+		}
+	}), nil)
+	s.do(s.paid(ask{target: "/paid", key: "k", max: 1000})).wants(t, http.StatusBadGateway, gateway.ProblemKind{})
+	s.do(s.paid(ask{target: "/paid", key: "k", max: 1000})).wants(t, http.StatusOK, gateway.ProblemKind{})
+	if s.spent() != 1000 {
+		t.Errorf("spent %d", s.spent())
+	}
+}
+
 func TestFreeAllowanceAndRateLimit(t *testing.T) {
 	s := openCounter(t, hello(), func(c *gateway.Config) { c.FreeRequests, c.UnpaidLimit = 2, 3 })
 	for _, want := range []int{200, 200, 402, 402, 402, 429} {
