@@ -136,6 +136,9 @@ func (v *visit) paidByPage() bool {
 //go:embed page.html
 var pageText string
 
+// pageTemplate is parsed when the first browser comes.
+var pageTemplate = sync.OnceValue(func() *template.Template { return template.Must(template.New("page").Parse(pageText)) })
+
 type pageData struct {
 	Realm, Description, Price, Command, State string
 	Link, QR                                  template.URL // made here, from escaped parts
@@ -157,7 +160,7 @@ func (v *visit) page() {
 		d.QR = template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(code.PNG()))
 	}
 	var body bytes.Buffer
-	if err := template.Must(template.New("page").Parse(pageText)).Execute(&body, &d); err != nil {
+	if err := pageTemplate().Execute(&body, &d); err != nil {
 		writeProblem(v.w, v.r, ProblemPaymentRequired.Problem("this costs %s", d.Price))
 		return
 	}
@@ -205,6 +208,7 @@ func (v *visit) unlock() {
 // payPage charges for a page whose browser waits.
 func (v *visit) payPage(token string, page unlockPage) {
 	sold := &route{Route: v.route.Route}
+	sold.GiveBackBroken = false // the charge is in the books before the page opens
 	sold.Upstream = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		if !v.g.unlocked.take(token) {
 			http.Error(w, "Somebody else has paid for this page: nothing was charged.", http.StatusConflict)

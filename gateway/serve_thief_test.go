@@ -40,18 +40,23 @@ func TestNothingLeavesForAChargeThatEnded(t *testing.T) {
 // A page opens when its charge is in the books, and not before.
 func TestPageIsNotOpenedByAChargeThatEnded(t *testing.T) {
 	var s *counter
-	s = openCounter(t, hello(), func(c *gateway.Config) { c.Payee = &restarts{c.Payee, func() { s.Restart() }} })
-	r := s.request("GET", "/paid", "")
-	r.Header.Set("Accept", "text/html")
-	cookie := s.do(r).Cookies()[0]
-	unlock := "/.well-known/runnel/unlock/" + cookie.Value
-	s.do(s.paid(ask{target: unlock, max: 1000})).wants(t, http.StatusServiceUnavailable, gateway.ProblemUnavailable)
-	if res := s.do(s.request("GET", unlock+"/state", "")); !strings.Contains(res.text, "false") {
-		t.Error(res.text)
+	s = openCounter(t, hello(), func(c *gateway.Config) {
+		c.Payee = &restarts{c.Payee, func() { s.Restart() }}
+		c.Routes = append(c.Routes, gateway.Route{Pattern: "/lenient", Price: gateway.Price{Amount: 1000}, GiveBackBroken: true})
+	})
+	for _, target := range []string{"/paid", "/lenient"} {
+		r := s.request("GET", target, "")
+		r.Header.Set("Accept", "text/html")
+		cookie := s.do(r).Cookies()[0]
+		unlock := "/.well-known/runnel/unlock/" + cookie.Value
+		s.do(s.paid(ask{target: unlock, max: 1000})).wants(t, http.StatusServiceUnavailable, gateway.ProblemUnavailable)
+		if res := s.do(s.request("GET", unlock+"/state", "")); !strings.Contains(res.text, "false") {
+			t.Error(res.text)
+		}
+		r = s.request("GET", target, "")
+		r.AddCookie(cookie)
+		s.do(r).wants(t, http.StatusPaymentRequired, gateway.ProblemPaymentRequired)
 	}
-	r = s.request("GET", "/paid", "")
-	r.AddCookie(cookie)
-	s.do(r).wants(t, http.StatusPaymentRequired, gateway.ProblemPaymentRequired)
 }
 
 // restarts is a node that restarts before a draw is ended.
