@@ -143,7 +143,11 @@ func hostiles() []hostile {
 			if err := m.Sign(&c); err != nil {
 				t.Fatal(err)
 			}
-			s.do(s.paid(ask{target: "/paid", max: 1000, challenge: c})).wants(t, 402, gateway.ProblemInvalidChallenge)
+			res := s.do(s.paid(ask{target: "/paid", max: 1000, challenge: c}))
+			res.wants(t, 402, gateway.ProblemInvalidChallenge)
+			if !strings.HasPrefix(res.problem.Detail, gateway.ErrUnknownChallenge.Error()) {
+				t.Error(res.problem)
+			}
 		}},
 		{"a challenge of a cheap route on a dear one", 0, 0, func(t *testing.T, s *counter) {
 			s.do(s.paid(ask{target: "/dear", max: 1000, challenge: s.challenge("GET", "/paid")})).wants(t, 402, gateway.ProblemBalance)

@@ -28,12 +28,12 @@ func (v *visit) withCredential(header string) {
 		return
 	}
 	manages := pay.Action.Manages() || v.r.Method == http.MethodHead
-	if err := v.plan.mint.Verify(&c.Challenge, v.plan.Now()); err != nil || c.Challenge.Realm != v.plan.Realm {
+	if err := v.plan.ours(&c.Challenge); err != nil {
 		kind := ProblemInvalidChallenge
 		if manages && !errors.Is(err, ErrExpiredChallenge) {
 			kind = ProblemChallengeNotFound
 		}
-		v.reject(kind.Problem("%v: use the one that comes with this answer", errors.Join(err)))
+		v.reject(kind.Problem("%v: use the one that comes with this answer", err))
 		return
 	}
 	body, problem := v.read()
@@ -57,6 +57,14 @@ func (v *visit) withCredential(header string) {
 		body.attach(v.r)
 		s.serve()
 	}
+}
+
+// ours says what is wrong with a challenge that comes back.
+func (p *plan) ours(c *Challenge) error {
+	if c.Realm != p.Realm {
+		return ErrUnknownChallenge
+	}
+	return p.mint.Verify(c, p.Now())
 }
 
 // reject answers a credential that was not taken: with a fresh challenge where there is something to pay for.
