@@ -15,6 +15,7 @@ import (
 
 	"github.com/runnel/runnel/channel"
 	"github.com/runnel/runnel/policy"
+	"github.com/runnel/runnel/store"
 )
 
 // A request that needs the owner's word waits here, durably. A yes carries it out; a payment keeps its id
@@ -140,7 +141,23 @@ func (n *Node) loadApprovals() error {
 		n.approvals.list[r.id] = r
 		return true
 	})
-	return errors.Join(err, bad)
+	return errors.Join(err, bad, n.finishApproved())
+}
+
+// finishApproved marks what was paid before the program ended and could say so: it did not expire.
+func (n *Node) finishApproved() error {
+	for _, r := range n.approvals.list {
+		if r.Status != statusApproved {
+			continue
+		}
+		switch _, err := n.deps.Store.Get(idKey(r.id)); {
+		case err == nil:
+			r.Status, r.Result = statusDone, "signed before a restart"
+		case !errors.Is(err, store.ErrNotFound):
+			return err
+		}
+	}
+	return nil
 }
 
 // change makes a record durable, with an alert if there is something to tell, and then the one that holds.
@@ -308,12 +325,34 @@ func (n *Node) Deny(_ context.Context, id string) (channel.Approval, error) {
 	if old.Status != statusWaiting && old.Status != statusApproved {
 		return old.info(), n.waits(old)
 	}
-	if _, found, err := n.findPayment(old.id); err != nil || found {
-		return old.info(), channel.Faultf(channel.CodeLimit, "it is paid already").WithHint("see it with: runnel payments")
+	if _, found, err := n.findPayment(old.id); err != nil {
+		return old.info(), n.fault(err)
+	} else if found {
+		return old.info(), paidAlready()
 	}
 	r := *old
 	r.Status = statusDenied
-	return r.info(), n.change(&r, "")
+	if err := n.change(&r, ""); err != nil {
+		return r.info(), err
+	}
+	return r.info(), n.tooLate(r.id)
+}
+
+// tooLate says that what was just denied may have passed before the no: it was on its way then. What begins after the
+// no is refused.
+func (n *Node) tooLate(id channel.PaymentID) error {
+	if n.jobs.paying(id) || n.jobs.asking(id) {
+		return channel.Faultf(channel.CodePending, "it is denied, but it was being paid already").WithHint("see with runnel payments whether the no came in time")
+	}
+	_, paid, err := n.findPayment(id)
+	if err == nil && paid {
+		return paidAlready()
+	}
+	return n.fault(err)
+}
+
+func paidAlready() error {
+	return channel.Faultf(channel.CodeLimit, "it is paid already").WithHint("see it with: runnel payments")
 }
 
 // Approve carries a request out that waits. Whatever it is called again, a request is carried out once.

@@ -354,4 +354,35 @@ func TestLargeDrawWaits(t *testing.T) {
 	must2(alice.Freeze(w.ctx(), id.String(), ""))
 	_, err = alice.Authorise(w.ctx(), ask)
 	wantRule(t, "asked again while frozen", err, channel.CodeFrozen)
+	alice.restart()
+	if list := must2(alice.Approvals(w.ctx())); len(list) != 1 || list[0].Status != "done" {
+		t.Errorf("what was given waits again after a restart: %+v", list)
+	}
+}
+
+// A no that comes while the payment is on its way does not claim to have stopped it.
+func TestDeniedWhileItIsPaid(t *testing.T) {
+	t.Parallel()
+	w, alice, bob, id := carefulPair(t, careful)
+	_, err := alice.Pay(w.ctx(), request(id, 5_000, 1))
+	wantRule(t, "asked", err, channel.CodeApproval)
+	_, release := alice.Hold(id)
+	paid := make(chan error, 1)
+	go func() {
+		_, err := alice.Approve(w.ctx(), idText(1))
+		paid <- err
+	}()
+	w.eventually("the payment is on its way", func() bool { return alice.BudgetUsed() >= 5_000 })
+	a, err := alice.Deny(w.ctx(), idText(1))
+	if wantRule(t, "denied", err, channel.CodePending); a.Status != "denied" {
+		t.Errorf("%+v", a)
+	}
+	release()
+	must(t, <-paid)
+	if got := bob.info(id).Received; got != 5_000 {
+		t.Errorf("bob has %d", got)
+	}
+	if list := must2(alice.Approvals(w.ctx())); len(list) != 1 || list[0].Status != "done" {
+		t.Errorf("%+v", list)
+	}
 }
