@@ -110,9 +110,6 @@ func (w *worker) pumpDraws() []any {
 	return w.step(channel.DrawOps{Ops: ops})
 }
 
-// unhandled is what was not handed over, which a state that is loaded again can still take.
-func (w *worker) unhandled() []*drawJob { return w.draws }
-
 // pumpAsks offers waiting authorisations until one must wait or a signature is awaited.
 func (w *worker) pumpAsks() (out []any) {
 	for len(w.asks) > 0 && w.st.Signing() == nil && w.st.Authorising() == 0 {

@@ -428,7 +428,7 @@ func (d *driver) reload(cause error) {
 			d.post(channel.Height{Tip: tip.Height})
 		}
 	})
-	draws := d.w.unhandled()
+	draws := d.w.draws // not handed over yet: a state that is loaded again can still take it
 	d.lazy, d.recent, d.roots = nil, map[uint64]*frameRecord{}, roots{}
 	st, err := d.load()
 	if err != nil {
