@@ -72,9 +72,12 @@ type prepared struct {
 	other    http.Handler     // nil: what has no route is refused
 }
 
+// use makes it what counts. A server that was started with TLS goes on with the certificate it has until its end.
 func (p *prepared) use(s *shop) {
 	s.now = p.settings
-	s.cert.Store(p.cert)
+	if p.cert != nil {
+		s.cert.Store(p.cert)
+	}
 	s.other.Store(&p.other)
 }
 

@@ -118,11 +118,11 @@ func (g *Gateway) check(source string) Problems {
 	if len(g.Routes) == 0 && !g.ServeUnknown {
 		p.add("gateway.route", "write [[gateway.route]] with path and price", "there is none: nothing would be sold")
 	}
-	for i := range p {
-		p[i].Source = source
-	}
 	if _, err := g.proxies(); err != nil {
 		p.add("gateway.trusted-proxies", "such as 10.0.0.0/8 or 127.0.0.1", "%v", err)
+	}
+	for i := range p {
+		p[i].Source = source
 	}
 	if len(p) > 0 {
 		return p

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -59,7 +61,7 @@ func TestGatewaySettings(t *testing.T) {
 		"a bad upstream":          strings.Replace(head, "http://127.0.0.1:9000", "ftp://x", 1) + "[[gateway.route]]\npath = \"/\"\nprice = \"1msat\"\n",
 		"a bad proxy":             head + "trusted-proxies = [\"everybody\"]\n[[gateway.route]]\npath = \"/\"\nprice = \"1msat\"\n",
 	} {
-		if _, problems := parseGateway(t, text); len(problems) == 0 || problems[0].Hint == "" || !strings.HasPrefix(problems[0].Key, "gateway") {
+		if _, problems := parseGateway(t, text); len(problems) == 0 || problems[0].Hint == "" || problems[0].Source != "test.toml" || !strings.HasPrefix(problems[0].Key, "gateway") {
 			t.Errorf("%s: %+v", name, problems)
 		}
 	}
@@ -118,6 +120,39 @@ func TestGatewayServesAndReloads(t *testing.T) {
 	secrets, err := os.ReadFile(filepath.Join(dir, secretFile))
 	if info, statErr := os.Stat(filepath.Join(dir, secretFile)); err != nil || statErr != nil || info.Mode().Perm() != 0o600 || len(secrets) != 65 {
 		t.Errorf("the secret: %v, %v", err, statErr)
+	}
+}
+
+// A gateway that was started with TLS has a certificate until it ends, whatever the file says meanwhile.
+func TestGatewayKeepsItsCertificate(t *testing.T) {
+	up := httptest.NewTLSServer(http.NotFoundHandler())
+	defer up.Close()
+	own := up.TLS.Certificates[0]
+	key, err := x509.MarshalPKCS8PrivateKey(own.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write := func(name, kind string, der []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	g := Gateway{Listen: "127.0.0.1:0", Upstream: up.URL, TLSCert: write("cert", "CERTIFICATE", own.Certificate[0]), TLSKey: write("key", "PRIVATE KEY", key),
+		Routes: []GatewayRoute{{Path: "/", Price: 20}}}
+	s, err := openShop(context.Background(), g, dir, gatewaytest.New(1_000_000).Payee(), func(...prometheus.Collector) {}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.server.Close()
+	g.TLSCert, g.TLSKey = "", ""
+	if err := s.reload(context.Background(), g); err != nil {
+		t.Fatal(err)
+	}
+	if cert, err := s.server.TLSConfig.GetCertificate(nil); err != nil || cert == nil {
+		t.Errorf("no handshake can succeed: %v, %v", cert, err)
 	}
 }
 
