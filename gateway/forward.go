@@ -60,10 +60,7 @@ func (f *Forward) note(r *http.Request, status int, err error) {
 // say answers for the proxy itself.
 func (f *Forward) say(w http.ResponseWriter, r *http.Request, p *Problem, err error) {
 	f.note(r, p.Status, err)
-	w.Header().Set("Content-Type", ContentTypeProblem)
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(p.Status)
-	w.Write(p.Encode())
+	writeProblem(w, r, p)
 }
 
 // rewrite points a request at its server.

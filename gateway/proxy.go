@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"io"
 	"log"
 	"net"
 	"net/http"
@@ -32,13 +33,9 @@ func NewUpstream(u Upstream) (http.Handler, error) {
 		Transport:     u.transport(),
 		FlushInterval: -1,
 		ErrorHandler:  unreachable,
-		ErrorLog:      log.New(discard{}, "", 0), // it would log targets
+		ErrorLog:      log.New(io.Discard, "", 0), // it would log targets
 	}, nil
 }
-
-type discard struct{}
-
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
 
 func (u *Upstream) transport() *http.Transport {
 	return &http.Transport{

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -226,16 +227,21 @@ func lasting(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // String is a price as people read it.
 func (p *Price) String() string {
-	amount := strconv.FormatUint(uint64(p.Amount), 10) + " msat"
-	switch {
+	switch amount := formatMsat(p.Amount) + " msat"; {
 	case p.Unit == UnitRequest && (p.Header != "" || p.Ask != nil):
 		return "up to " + amount
 	case p.Unit == UnitRequest:
 		return amount
-	case p.Per > 1:
-		return amount + " for " + strconv.FormatUint(p.Per, 10) + " " + string(p.Unit) + "s"
 	}
-	return amount + " a " + string(p.Unit)
+	return priceText(p.Amount, p.Per, p.Unit)
+}
+
+// priceText is what units cost.
+func priceText(amount channel.Msat, units uint64, unit Unit) string {
+	if units > 1 {
+		return fmt.Sprintf("%d msat for %d %ss", amount, units, unit)
+	}
+	return fmt.Sprintf("%d msat a %s", amount, unit)
 }
 
 // problemOf says a node's fault in the words of the scheme.

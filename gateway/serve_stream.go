@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"mime"
 	"net/http"
 	"sync"
 	"time"
@@ -99,12 +98,11 @@ func (s *stream) writeHeader(status int) {
 }
 
 func (s *stream) modeOf(h http.Header) streamMode {
-	kind, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
 	coded := h.Get("Content-Encoding") != "" && h.Get("Content-Encoding") != "identity"
 	switch counted := s.tally.unit == UnitEvent || s.tally.unit == UnitToken; {
 	case coded && counted:
 		return modeDead
-	case kind == "text/event-stream" && !coded:
+	case isEvents(h) && !coded:
 		return modeEvents
 	case counted:
 		return modeWhole

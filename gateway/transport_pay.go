@@ -57,10 +57,7 @@ func (o *offer) dearer(old *offer) bool {
 
 // price is how people read it.
 func (o *offer) price() string {
-	if o.Details.UnitSize > 1 {
-		return fmt.Sprintf("%d msat for %d %ss", o.Amount, o.Details.UnitSize, o.Unit)
-	}
-	return fmt.Sprintf("%d msat a %s", o.Amount, o.Unit)
+	return priceText(o.Amount, o.Details.UnitSize, o.Unit)
 }
 
 // step is how much of a stream is authorised ahead.

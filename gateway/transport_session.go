@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -19,20 +18,13 @@ type session struct {
 	until time.Time // by the own clock: so long its challenge is used again
 }
 
-// authority is the host as the server sees it, without the port that its scheme has anyway.
+// authority is the host as the server sees it.
 func authority(req *http.Request) string {
 	host := req.Host
 	if host == "" {
 		host = req.URL.Host
 	}
-	host = strings.ToLower(host)
-	if name, port, err := net.SplitHostPort(host); err == nil && port == map[string]string{"http": "80", "https": "443"}[req.URL.Scheme] {
-		if strings.Contains(name, ":") {
-			name = "[" + name + "]"
-		}
-		return name
-	}
-	return host
+	return authorityOf(host, req.URL.Scheme == "https")
 }
 
 // origin is where a request really goes, and what it calls that.

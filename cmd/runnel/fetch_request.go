@@ -54,10 +54,7 @@ func plainTransport(insecure bool, cacert string) (*http.Transport, error) {
 }
 
 // payload is what -d and its relatives say; nil without any.
-type payload struct {
-	data []byte
-	form bool
-}
+type payload struct{ data []byte }
 
 // body reads the data of all flags, joined as in a form.
 func (c *call) body(f fetchFlags) (*payload, error) {
@@ -83,7 +80,7 @@ func (c *call) body(f fetchFlags) (*payload, error) {
 	if parts == nil {
 		return nil, nil
 	}
-	return &payload{data: bytes.Join(parts, []byte("&")), form: true}, nil
+	return &payload{bytes.Join(parts, []byte("&"))}, nil
 }
 
 func (c *call) dataFile(name string) ([]byte, error) {
