@@ -101,6 +101,24 @@ func TestMeetManyAtOnce(t *testing.T) {
 	}
 }
 
+// Both sides count the same events: empty ones, long ones, and a last one that the service did not end.
+func TestMeetEventsOfAllKinds(t *testing.T) {
+	long := strings.Repeat("long ", 40_000)
+	m := meet(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		fmt.Fprintf(w, "data\n\n: a comment\n\ndata: %s\n\ndata:\r\n\r\ndata: the end is missing", long)
+	}, gateway.Route{Pattern: "/", Price: gateway.Price{Amount: 10, Unit: gateway.UnitEvent}})
+	for range 2 { // the second one is paid too: the first receipt was believed
+		body, p := m.get("/")
+		if p.Err != nil || p.Receipt == nil || p.Receipt.Units != 4 || p.Cost != 40 {
+			t.Errorf("%+v", p)
+		}
+		if !strings.HasSuffix(body, "\ndata: the end is missing\n\n") || !strings.Contains(body, long) {
+			t.Errorf("%d bytes end with %q", len(body), body[max(0, len(body)-60):])
+		}
+	}
+}
+
 func TestMeetStreamOfTokens(t *testing.T) {
 	const all = 500
 	service := func(w http.ResponseWriter, r *http.Request) {

@@ -11,37 +11,19 @@ const maxEvent = 1 << 20
 
 var errEventTooLong = errors.New("an event is too long")
 
-// eventCutter cuts a stream of server-sent events into events without changing a byte. Lines end in LF, CR or CRLF.
+// eventCutter cuts a stream of server-sent events into events without changing a byte.
 type eventCutter struct {
 	buf  []byte
-	scan int
-	line bool // the line under the cursor has a byte
-	cr   bool
+	scan eventScan
 }
 
-// push takes what came and returns the next whole event, which is valid until the next push with bytes.
+// push takes what came.
 func (c *eventCutter) push(p []byte) { c.buf = append(c.buf, p...) }
 
 // next returns a whole event, or nil.
 func (c *eventCutter) next() ([]byte, error) {
-	for c.scan < len(c.buf) {
-		b := c.buf[c.scan]
-		switch {
-		case b == '\n' && c.cr:
-			c.cr = false // the second half of a CRLF
-			c.scan++
-			continue
-		case b == '\n' || b == '\r':
-			c.cr = b == '\r'
-			c.scan++
-			if !c.line {
-				return c.take(), nil
-			}
-			c.line = false
-		default:
-			c.line, c.cr = true, false
-			c.scan++
-		}
+	if c.scan.end(c.buf) {
+		return c.take(), nil
 	}
 	if len(c.buf) > maxEvent {
 		return nil, errEventTooLong
@@ -51,33 +33,17 @@ func (c *eventCutter) next() ([]byte, error) {
 
 // take hands out what was scanned; of an empty line's CRLF the LF goes with it if it is there.
 func (c *eventCutter) take() []byte {
-	if c.cr && c.scan < len(c.buf) && c.buf[c.scan] == '\n' {
-		c.scan++
-		c.cr = false
+	if at := c.scan.at; c.scan.cr && at < len(c.buf) && c.buf[at] == '\n' {
+		c.scan.at, c.scan.cr = at+1, false
 	}
-	e := bytes.Clone(c.buf[:c.scan])
-	c.buf = append(c.buf[:0], c.buf[c.scan:]...)
-	c.scan = 0
+	e := bytes.Clone(c.buf[:c.scan.at])
+	c.buf = append(c.buf[:0], c.buf[c.scan.at:]...)
+	c.scan.at = 0
 	return e
 }
 
 // rest is what did not end.
 func (c *eventCutter) rest() []byte { return c.buf }
-
-// eventData is the data of an event, and whether it has any.
-func eventData(event []byte) (data []byte, ok bool) {
-	for line := range bytes.FieldsFuncSeq(event, func(r rune) bool { return r == '\n' || r == '\r' }) {
-		name, value, _ := bytes.Cut(line, []byte(":"))
-		if string(name) != "data" {
-			continue
-		}
-		if ok {
-			data = append(data, '\n')
-		}
-		data, ok = append(data, bytes.TrimPrefix(value, []byte(" "))...), true
-	}
-	return data, ok
-}
 
 // tally counts the units of an answer.
 type tally struct {
@@ -88,7 +54,7 @@ type tally struct {
 
 // event counts a whole event.
 func (t *tally) event(e []byte) {
-	data, ok := eventData(e)
+	_, data, ok := eventFields(e)
 	switch t.unit {
 	case UnitByte:
 		t.units += uint64(len(e))

@@ -369,7 +369,7 @@ func (s *stream) close(broken bool) (abort bool) {
 	if s.err == nil && !broken && s.mode == modeEvents && len(s.cut.rest()) > 0 {
 		t := s.tally
 		t.event(s.cut.rest())
-		s.err = s.deliver(t, s.cut.rest())
+		s.err = s.deliver(t, append(s.cut.rest(), "\n\n"...)) // an end that the service left away: the receipt is an event of its own
 	}
 	if s.tally.unit == UnitSecond && s.err == nil {
 		s.delivered = min(s.cost(&s.tally), s.held)

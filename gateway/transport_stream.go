@@ -143,7 +143,7 @@ func (b *paidBody) nextEvent() error {
 	}
 	b.rest, b.idle = e.raw, 0
 	b.bytes += uint64(len(e.raw))
-	if e.data != nil {
+	if e.hasData {
 		b.count++
 	}
 	return nil
