@@ -19,7 +19,7 @@ import (
 
 func init() { flag.StringVar(&channel.Planted, "bug", "", "a bug that the nodes have on purpose") }
 
-var tries = flag.Int("tries", 40, "seeds for each bug")
+var tries = flag.Int("tries", 120, "seeds for each bug")
 
 // bugs are what can go wrong at each boundary of a write, and what went wrong elsewhere.
 var bugs = []struct{ name, why string }{
