@@ -5,7 +5,7 @@ PREFIX   ?= /usr/local
 FUZZTIME ?= 20s
 TESTS    ?= ./...
 CUTS     ?= 30
-SOAK     ?= KilledInFlight|Replays|BitFlips|ThousandHostile|OneCredentialServesOnce|AccountingIsLinearisable
+SOAK     ?= KilledInFlight|Replays|BitFlips|ThousandHostile|GatewaySuite
 
 RUNS     ?= 20
 SEED     ?= 1
@@ -63,7 +63,7 @@ fuzz: ## every fuzz target for FUZZTIME (20s)
 mutate: ## take every check that guards money away, one at a time: each must be missed by a test
 	@$(GO) run ./itest/mutate
 
-soak: ## what takes hours: 200 SIGKILLs, 100,000 replays, 10,000 bit flips, 1,000 hostile peers, 1,000 rounds of 100 uses of one HTTP credential (SOAK=NAMES)
+soak: ## what takes hours: 200 SIGKILLs, 100,000 replays, 10,000 bit flips, 1,000 hostile peers, 1,000 rounds of 100 uses of one HTTP credential on nodes in memory and on real ones (SOAK=NAMES)
 	RUNNEL_SOAK=1 $(GO) test -count=1 -timeout 12h -v -run '$(SOAK)' ./itest/... ./daemon ./cmd/runneld ./gateway | grep -v '^=== '
 
 powerloss: ## database, journal and daemons on a disk that forgets, at a power cut, what was not synced (needs FUSE)

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"net"
 	"net/http"
@@ -298,7 +299,7 @@ func charge(t *testing.T, s *counter, r *http.Request, amount channel.Msat) {
 		t.Fatal(err)
 	}
 	p := must2(c.SessionPayload())
-	b := channel.Binding{Challenge: c.Challenge.ID, Method: r.Method, Authority: r.URL.Host, Target: r.URL.RequestURI(), Body: emptySum()}
+	b := channel.Binding{Challenge: c.Challenge.ID, Method: r.Method, Authority: r.URL.Host, Target: r.URL.RequestURI(), Body: sha256.Sum256(nil)}
 	if _, err := s.Payee().Charge(context.Background(), channel.ChargeRequest{Authorisation: p.Authorisation(b), Amount: amount}); err != nil {
 		t.Fatal(err)
 	}
