@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"time"
 
 	"github.com/runnel/runnel/channel"
 	"github.com/runnel/runnel/ledger"
@@ -228,4 +231,26 @@ func (n *Node) Post(id channel.ID, event channel.Input) {
 	d := n.drivers[id]
 	n.mu.Unlock()
 	d.post(event)
+}
+
+// Describe says where each channel stands, for a test that fails.
+func (n *Node) Describe() (list []string) {
+	n.mu.Lock()
+	drivers := slices.Collect(maps.Values(n.drivers))
+	n.mu.Unlock()
+	for _, d := range drivers {
+		said := make(chan string, 1)
+		d.post(inspect{func(d *driver) {
+			st, w := d.w.st, d.w
+			said <- fmt.Sprintf("%v: %v, connected %v, synced %v, checking %v, %d frames wait, %d boxes under way, %d unacked, out %+v, in %+v",
+				d.id, st.Phase, w.connected, st.Synced, w.checking, len(w.frames), len(d.boxes), len(st.Unacked), st.Out, st.In)
+		}})
+		select {
+		case s := <-said:
+			list = append(list, s)
+		case <-time.After(time.Second):
+			list = append(list, fmt.Sprintf("%v: does not answer", d.id))
+		}
+	}
+	return list
 }

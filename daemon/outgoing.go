@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/runnel/runnel/channel"
@@ -14,11 +15,12 @@ type outgoing struct {
 
 	mu      sync.Mutex // guards the fields below
 	list    []parcel
-	answers int                     // bytes in list that the peer caused
-	frames  map[*channel.Frame]bool // own ones that have not left yet
+	answers int                    // bytes in list that the peer caused
+	frames  map[*channel.Frame]int // where in list own ones are
+	gaps    int                    // parcels in list that were moved to its end
 }
 
-// parcel is one message; frame is set when it is one of ours.
+// parcel is one message; frame is set when it is one of ours. One without a message is a gap.
 type parcel struct {
 	msg   []byte
 	frame *channel.Frame
@@ -29,14 +31,37 @@ type parcel struct {
 const maxAnswers = 1 << 20
 
 func newOutgoing() *outgoing {
-	return &outgoing{wake: make(chan struct{}, 1), frames: map[*channel.Frame]bool{}}
+	return &outgoing{wake: make(chan struct{}, 1), frames: map[*channel.Frame]int{}}
 }
 
-// holds reports whether a frame waits already: a peer can ask for it again as often as it likes.
-func (o *outgoing) holds(f *channel.Frame) bool {
+// again moves a frame that waits behind all that was put in since, and reports whether there is one: a peer can
+// ask for it as often as it likes. Frames have to arrive in order, so what is repeated leaves in the order of the
+// repetition, never some of it from an older place in the queue: the payee asks only once for what is missing.
+func (o *outgoing) again(f *channel.Frame) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.frames[f]
+	i, waits := o.frames[f]
+	if !waits {
+		return false
+	}
+	o.frames[f] = len(o.list)
+	o.list = append(o.list, o.list[i])
+	o.list[i] = parcel{}
+	if o.gaps++; o.gaps > len(o.list)/2 {
+		o.close()
+	}
+	return true
+}
+
+// close closes the gaps.
+func (o *outgoing) close() {
+	o.list = slices.DeleteFunc(o.list, func(p parcel) bool { return p.msg == nil })
+	for i, p := range o.list {
+		if p.frame != nil {
+			o.frames[p.frame] = i
+		}
+	}
+	o.gaps = 0
 }
 
 // put reports false when the peer does not read. frame is nil for what the peer caused.
@@ -49,7 +74,7 @@ func (o *outgoing) put(msg []byte, frame *channel.Frame) bool {
 		}
 		o.answers += len(msg)
 	} else {
-		o.frames[frame] = true
+		o.frames[frame] = len(o.list)
 	}
 	o.list = append(o.list, parcel{msg, frame})
 	select {
@@ -63,14 +88,9 @@ func (o *outgoing) take() []parcel {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	list := o.list
-	o.list, o.answers = nil, 0
+	o.list, o.answers, o.gaps = nil, 0, 0
+	clear(o.frames)
 	return list
-}
-
-func (o *outgoing) left(f *channel.Frame) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	delete(o.frames, f)
 }
 
 func over(conn wire.Conn) bool {
@@ -87,11 +107,8 @@ func (o *outgoing) carry(conn wire.Conn, woke func()) {
 	defer conn.Close()
 	for {
 		for _, p := range o.take() {
-			if conn.Send(p.msg) != nil {
+			if p.msg != nil && conn.Send(p.msg) != nil {
 				return
-			}
-			if p.frame != nil {
-				o.left(p.frame)
 			}
 		}
 		if over(conn) { // not by chance, when something waits as well

@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -33,6 +35,38 @@ type world struct {
 	gifts   map[channel.Outpoint]bool // that came to lanes from outside
 
 	wrap func(wire.Transport) wire.Transport // of every node that is started from now on
+	logs lastLines
+}
+
+// lastLines keeps the end of all nodes' logs, for a test that fails.
+type lastLines struct {
+	mu   sync.Mutex
+	list []string
+	next int
+}
+
+const keptLines = 200
+
+func (l *lastLines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.list) < keptLines {
+		l.list = append(l.list, string(b))
+	} else {
+		l.list[l.next%keptLines] = string(b)
+	}
+	l.next++
+	return len(b), nil
+}
+
+func (l *lastLines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	from := l.next % keptLines
+	if len(l.list) < keptLines {
+		from = 0
+	}
+	return strings.Join(append(slices.Clone(l.list[from:]), l.list[:from]...), "")
 }
 
 // member is a node that can be ended and started again on the same store.
@@ -61,6 +95,11 @@ func newWorld(t testing.TB) *world {
 	if _, bench := t.(*testing.B); !bench {
 		w.net.Drop(w.pass)
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the end of the nodes' logs:\n%s", w.logs.String())
+		}
+	})
 	return w
 }
 
@@ -94,7 +133,7 @@ func (m *member) boot() {
 	m.scheme = scheme
 	signer := m.signer()
 	m.committer = store.NewCommitter(m.disk, store.Limits{})
-	out := io.Discard
+	var out io.Writer = &m.w.logs
 	if os.Getenv("RUNNEL_TEST_LOG") != "" {
 		out = os.Stderr
 	}
@@ -202,10 +241,13 @@ func (w *world) synced(ms ...*member) {
 
 func (w *world) eventually(what string, cond func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		if cond() {
 			return
 		}
+	}
+	for _, m := range w.members {
+		w.t.Logf("%s: %q", m.name, m.Describe())
 	}
 	w.t.Fatalf("never: %s", what)
 }
@@ -239,6 +281,9 @@ func (w *world) mineUntil(what string, cond func() bool, ms ...*member) {
 		}
 		w.chain.Mine(1)
 		w.synced(ms...)
+	}
+	for _, m := range w.members {
+		w.t.Logf("%s: %q", m.name, m.Describe())
 	}
 	w.t.Fatalf("never: %s", what)
 }

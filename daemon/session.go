@@ -307,7 +307,7 @@ func (n *Node) send(peer channel.PeerID, m channel.Message) {
 		return
 	}
 	frame, own := m.(*channel.Frame)
-	if own && s.out.holds(frame) {
+	if own && s.out.again(frame) {
 		return
 	}
 	b, err := wire.Encode(m)

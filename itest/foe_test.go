@@ -82,7 +82,12 @@ func (f *foe) reconnect(exchange func() error) {
 // goesOn pays once more over a new connection.
 func (f *foe) goesOn(d *deal) {
 	f.w.t.Helper()
-	m := f.frame(d, 1000)
+	f.again(d, f.frame(d, 1000))
+}
+
+// again sends a frame over a new connection.
+func (f *foe) again(d *deal, m *channel.Frame) {
+	f.w.t.Helper()
 	f.reconnect(func() error {
 		if err := f.line.say(f.resync(d), m); err != nil {
 			return err
@@ -181,10 +186,25 @@ func (f *foe) fund(d *deal) {
 	script, err := f.scheme.FundingScript(d.out)
 	f.try(err)
 	d.funding = f.pay(script, d.out.Deposit)
-	f.try(f.line.say(&channel.Funded{Lane: d.out.ID(), Funding: d.funding}))
+	funded := &channel.Funded{Lane: d.out.ID(), Funding: d.funding}
+	err = f.line.say(funded)
 	f.try(f.w.Mine(f.w.ctx, 1))
-	_, err = hear[*channel.Ready](f.line)
-	f.try(err)
+	if err == nil {
+		_, err = hear[*channel.Ready](f.line)
+	}
+	if err == nil {
+		return
+	}
+	f.reconnect(func() error { // the daemon dropped a connection that was made while it dialled
+		if err := f.line.say(f.resync(d), funded); err != nil {
+			return err
+		}
+		r, err := hear[*channel.Resync](f.line)
+		if err == nil && !r.Ready {
+			_, err = hear[*channel.Ready](f.line)
+		}
+		return err
+	})
 }
 
 // deal is a channel that works, on which 6,000 sat were paid: enough to be worth a settlement.
@@ -228,8 +248,13 @@ func (f *foe) must(d *deal, amounts ...channel.Msat) {
 	f.w.t.Helper()
 	for _, a := range amounts {
 		m := f.frame(d, a)
-		f.try(f.line.say(m))
-		f.acked(d, m)
+		err := f.line.say(m)
+		if err == nil {
+			err = f.heard(d, m)
+		}
+		if err != nil { // see connect: it may have been dropped
+			f.again(d, m)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -63,6 +64,7 @@ func run(args []string) (bool, error) {
 	}
 	failed := cmd.Wait()
 	fine := r.skips(allowed, os.Getenv("CI") != "") && failed == nil
+	r.slowest(12)
 	if len(r.broken) > 0 {
 		fmt.Printf("\nFAILED: %s\n", strings.Join(r.broken, ", "))
 	}
@@ -103,9 +105,15 @@ func noCompiler() string {
 // event is a line of `go test -json`.
 type event struct {
 	Action, Package, Test, Output, ImportPath string
+	Elapsed                                   float64 // seconds
 }
 
 type skip struct{ name, reason string }
+
+type duration struct {
+	name    string
+	seconds float64
+}
 
 // report collects what tests do.
 type report struct {
@@ -113,7 +121,8 @@ type report struct {
 	output         map[string][]string // of tests that run, and of packages, by name
 	passed, failed int
 	skipped        []skip
-	broken         []string // packages
+	broken         []string   // packages
+	took           []duration // of tests that are no part of another
 }
 
 func newReport(w io.Writer) *report { return &report{w: w, output: map[string][]string{}} }
@@ -155,6 +164,9 @@ func (r *report) take(e event) {
 
 func (r *report) ended(e event, name string) {
 	said := r.output[name]
+	if e.Test != "" && !strings.Contains(e.Test, "/") {
+		r.took = append(r.took, duration{name, e.Elapsed})
+	}
 	switch {
 	case e.Test == "" && e.Action == "fail":
 		r.broken = append(r.broken, name)
@@ -183,6 +195,15 @@ func (r *report) unfinished(pkg string) {
 			fmt.Fprintf(r.w, "\n%s did not end:\n%s", name, strings.Join(r.output[name], ""))
 			delete(r.output, name)
 		}
+	}
+}
+
+// slowest prints which tests took the most time: together they have to stay under ten minutes.
+func (r *report) slowest(n int) {
+	slices.SortStableFunc(r.took, func(a, b duration) int { return cmp.Compare(b.seconds, a.seconds) })
+	fmt.Fprintln(r.w, "\nthe slowest tests, waiting for others included:")
+	for _, d := range r.took[:min(n, len(r.took))] {
+		fmt.Fprintf(r.w, "  %6.1f s  %s\n", d.seconds, d.name)
 	}
 }
 

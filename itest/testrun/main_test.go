@@ -10,9 +10,9 @@ import (
 
 const transcript = `{"Action":"build-output","ImportPath":"x","Output":"x.go:1: does not compile\n"}
 {"Action":"output","Package":"github.com/runnel/runnel/wire","Test":"TestGood","Output":"chatter\n"}
-{"Action":"pass","Package":"github.com/runnel/runnel/wire","Test":"TestGood"}
+{"Action":"pass","Package":"github.com/runnel/runnel/wire","Test":"TestGood","Elapsed":1.5}
 {"Action":"output","Package":"github.com/runnel/runnel/wire","Test":"TestBad","Output":"    bad_test.go:7: 1 is not 2\n"}
-{"Action":"fail","Package":"github.com/runnel/runnel/wire","Test":"TestBad"}
+{"Action":"fail","Package":"github.com/runnel/runnel/wire","Test":"TestBad","Elapsed":20}
 {"Action":"output","Package":"github.com/runnel/runnel/wire","Test":"TestLazy/a","Output":"=== RUN   TestLazy/a\n"}
 {"Action":"output","Package":"github.com/runnel/runnel/wire","Test":"TestLazy/a","Output":"    lazy_test.go:3: no vectors here\n"}
 {"Action":"output","Package":"github.com/runnel/runnel/wire","Test":"TestLazy/a","Output":"--- SKIP: TestLazy/a (0.00s)\n"}
@@ -37,7 +37,8 @@ func TestReport(t *testing.T) {
 	if !slices.Equal(r.broken, []string{"wire"}) {
 		t.Errorf("broken packages: %v", r.broken)
 	}
-	for _, want := range []string{"does not compile", "1 is not 2", "wire TestStuck did not end:\npanic: test timed out", "FAIL\tgithub.com/runnel/runnel/wire", "ok  \tgithub.com/runnel/runnel/store"} {
+	r.slowest(2)
+	for _, want := range []string{"    20.0 s  wire TestBad\n     1.5 s  wire TestGood\n", "does not compile", "1 is not 2", "wire TestStuck did not end:\npanic: test timed out", "FAIL\tgithub.com/runnel/runnel/wire", "ok  \tgithub.com/runnel/runnel/store"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in:\n%s", want, &out)
 		}
