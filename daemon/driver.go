@@ -309,6 +309,10 @@ func (d *driver) turn(box *outbox, event any) { d.perform(box, d.w.Turn(event)) 
 
 // flush hands the box to the disk, or, when there is nothing to store, behind what is on its way.
 func (d *driver) flush(box *outbox) {
+	if d.lazy != nil && !box.stores() && len(box.sends) > 0 { // what is sent may speak of it
+		box.merge(d.lazy)
+		d.lazy = nil
+	}
 	if !box.stores() {
 		if len(d.boxes) > 0 {
 			last := d.boxes[len(d.boxes)-1]
