@@ -254,3 +254,11 @@ func (n *Node) Describe() (list []string) {
 	}
 	return list
 }
+
+// Greet has a channel greet its peer on the connection that is there, as at the end of a scan.
+func (n *Node) Greet(id channel.ID) {
+	n.mu.Lock()
+	d := n.drivers[id]
+	n.mu.Unlock()
+	d.post(met{n.session(d.peer)})
+}

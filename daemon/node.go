@@ -101,9 +101,9 @@ type Node struct {
 	lanes     map[laneKey]laneRef
 	byPeer    map[channel.PeerID][]*driver
 	sessions  map[channel.PeerID]*session
-	opening   map[channel.ID]chan channel.Message // own Opens that wait for an answer
-	pending   map[channel.PeerID]int              // Opens of peers being answered
-	held      map[channel.PeerID][]held           // payments that wait for a connection
+	opening   map[channel.ID]*opening   // own Opens that wait for an answer
+	pending   map[channel.PeerID]int    // Opens of peers being answered
+	held      map[channel.PeerID][]held // payments that wait for a connection
 	openings  openings
 	offences  offences
 	greetings uint64 // sessions so far
@@ -146,7 +146,7 @@ func New(cfg Config, deps Deps) (*Node, error) {
 	n := &Node{
 		cfg: cfg, deps: deps, log: deps.Log, jobs: newRegistry(), metrics: newMetrics(),
 		drivers: map[channel.ID]*driver{}, lanes: map[laneKey]laneRef{}, byPeer: map[channel.PeerID][]*driver{},
-		sessions: map[channel.PeerID]*session{}, opening: map[channel.ID]chan channel.Message{},
+		sessions: map[channel.PeerID]*session{}, opening: map[channel.ID]*opening{},
 		pending: map[channel.PeerID]int{}, dialing: map[channel.PeerID]bool{}, hellos: map[channel.PeerID][]chan error{},
 		keys: make(turn, 1), opens: make(turn, 1), stopping: make(turn, 1), onchain: onchain{write: make(turn, 1)}, own: ownLimits{write: make(turn, 1)}, watch: newWatchlist(), openings: newOpenings(), offences: offences{}, held: map[channel.PeerID][]held{}, stop: make(chan struct{}),
 	}

@@ -190,7 +190,7 @@ func (n *Node) propose(ctx context.Context, s *session, req channel.OpenRequest,
 	if open.Payee, err = n.deps.Signer.PayeeKey(in); err != nil {
 		return nil, n.fault(err)
 	}
-	accept, done, err := n.ask(ctx, s, open)
+	accept, o, done, err := n.ask(ctx, s, open)
 	defer done()
 	if err != nil {
 		return nil, err
@@ -216,6 +216,9 @@ func (n *Node) propose(ctx context.Context, s *session, req channel.OpenRequest,
 	if s := n.session(d.peer); s != nil { // it may be another one by now
 		d.post(met{s})
 	}
+	if o.resync != nil {
+		d.post(*o.resync)
+	}
 	d.post(channel.Height{Tip: tip})
 	return d, nil
 }
@@ -228,13 +231,21 @@ func (n *Node) payerKeys(index uint32) (payer, refund channel.Key, err error) {
 	return payer, refund, err
 }
 
+// opening is an Open without a channel so far.
+type opening struct {
+	answer chan channel.Message
+	// The peer has its channel first, and greets when a connection begins meanwhile or its scan of the chain ends.
+	// It greets once for each connection: what is missed here is never said again.
+	resync *said
+}
+
 // ask sends an Open and waits for the answer. Until done is called the peer is not told that its channel is
 // unknown here.
-func (n *Node) ask(ctx context.Context, s *session, open *channel.Open) (a *channel.Accept, done func(), err error) {
+func (n *Node) ask(ctx context.Context, s *session, open *channel.Open) (a *channel.Accept, o *opening, done func(), err error) {
 	id := channel.NewID(n.deps.Transport.Self(), s.peer, open.Nonce)
-	answer := make(chan channel.Message, 1)
+	o = &opening{answer: make(chan channel.Message, 1)}
 	n.mu.Lock()
-	n.opening[id] = answer
+	n.opening[id] = o
 	n.mu.Unlock()
 	done = func() {
 		n.mu.Lock()
@@ -243,22 +254,22 @@ func (n *Node) ask(ctx context.Context, s *session, open *channel.Open) (a *chan
 	}
 	n.send(s.peer, open)
 	select {
-	case m := <-answer:
+	case m := <-o.answer:
 		n.woke()
 		if a, ok := m.(*channel.Accept); ok {
-			return a, done, nil
+			return a, o, done, nil
 		}
 		r := m.(*channel.Refuse)
-		return nil, done, channel.Faultf(channel.CodePeerRefused, "the peer refused: %s", r.Text)
+		return nil, o, done, channel.Faultf(channel.CodePeerRefused, "the peer refused: %s", r.Text)
 	case <-s.conn.Done():
 		n.woke()
-		return nil, done, channel.Faultf(channel.CodePeerUnreachable, "the peer disconnected before it answered")
+		return nil, o, done, channel.Faultf(channel.CodePeerUnreachable, "the peer disconnected before it answered")
 	case <-time.After(answerTimeout):
 		n.woke()
-		return nil, done, channel.Faultf(channel.CodePeerUnreachable, "the peer did not answer in %v", answerTimeout)
+		return nil, o, done, channel.Faultf(channel.CodePeerUnreachable, "the peer did not answer in %v", answerTimeout)
 	case <-ctx.Done():
 		n.woke()
-		return nil, done, ctx.Err()
+		return nil, o, done, ctx.Err()
 	}
 }
 
@@ -271,7 +282,7 @@ func (n *Node) answered(id channel.ID, m channel.Message) bool {
 		return false
 	}
 	select {
-	case waiting <- m:
+	case waiting.answer <- m:
 	default: // one answer is enough
 	}
 	return true

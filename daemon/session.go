@@ -279,16 +279,19 @@ func (n *Node) toLaneIf(agreed bool, s *session, lane channel.LaneID, event any)
 // toChannel posts a message to its channel. A peer that speaks of a channel that we don't have is told
 // so: it may have agreed to one that we gave up.
 func (n *Node) toChannel(s *session, id channel.ID, m channel.Message) error {
+	_, resync := m.(*channel.Resync)
+	_, accept := m.(*channel.Accept)
 	n.mu.Lock()
-	d, opening := n.drivers[id], n.opening[id] != nil
+	d, o := n.drivers[id], n.opening[id]
+	if d == nil && o != nil && resync {
+		o.resync = &said{s, channel.Received{Msg: m}}
+	}
 	n.mu.Unlock()
 	if d != nil && d.peer != s.peer {
 		return errForeign
 	}
 	if d == nil {
-		_, resync := m.(*channel.Resync)
-		_, accept := m.(*channel.Accept)
-		if (resync || accept) && !opening {
+		if (resync || accept) && o == nil {
 			s.refuse(&channel.Refuse{Channel: id, Code: channel.DenyUnknownChannel, Text: "no such channel here"})
 		}
 		return nil
