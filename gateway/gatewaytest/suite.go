@@ -75,7 +75,6 @@ type shop struct {
 	challenge gateway.Challenge
 	before    channel.Msat // spent when it opened
 	served    atomic.Int32 // answers that are paid for
-	failing   atomic.Bool
 }
 
 func openShop(t *testing.T, p *Pair) *shop {
