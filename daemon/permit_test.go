@@ -190,8 +190,11 @@ func TestOpeningAndSendingWait(t *testing.T) {
 		t.Errorf("%d channels", got)
 	}
 	address := must2(bob.NewAddress(w.ctx()))
-	w.chain.Mine(1)
-	w.synced(alice)
+	w.mineUntil("the change of the deposit can be spent", func() bool {
+		b, err := alice.wallet.Balance(w.ctx())
+		must(t, err)
+		return b.Confirmed > 1_000_000
+	}, alice)
 	_, err = alice.Send(w.ctx(), address, 30_000, false, 0)
 	must(t, err)
 	w.chain.Mine(1)

@@ -129,6 +129,8 @@ func TestReceiptsAfterPruning(t *testing.T) {
 		must(t, daemon.Prune(m.disk, lane.ID()))
 		m.boot()
 	}
+	w.synced(alice, bob)
+	w.eventually("together", func() bool { return alice.State(id).Synced && bob.State(id).Synced })
 	pay(10)
 	for _, m := range []*member{alice, bob} {
 		for i := 11; i < 23; i++ {
